@@ -1,0 +1,157 @@
+"""What every command shares: the global options, the workspace they lead to, and how results are printed."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from governance.errors import InvalidInputError
+from governance.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from governance.ledger.database import Ledger
+    from governance.workflow.tools import Tools
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass
+class Invocation:
+    """The global options of one command line, and what they open. Everything is opened when first needed."""
+
+    home: str | None = None
+    database: str | None = None
+    tracking_uri: str | None = None
+    actor: str | None = None
+    json: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Settings of the workspace.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return load_settings(self.home, self.database, self.tracking_uri, self.actor)
+
+    @cached_property
+    def ledger(self) -> "Ledger":
+        """The ledger."""
+        from governance.ledger.database import Ledger
+
+        return Ledger(self.settings.database_url)
+
+    @cached_property
+    def tools(self) -> "Tools":
+        """Ledger, MLflow and models; importing them takes seconds."""
+        from governance.clip.encoder import Encoder
+        from governance.registry import Registry
+        from governance.workflow.tools import Tools
+
+        settings = self.settings
+        return Tools(
+            self.ledger,
+            Registry(settings.tracking_uri, settings.artifact_dir),
+            Encoder(settings.cache_dir),
+            progress_bar,
+        )
+
+    @property
+    def acting(self) -> str:
+        """Name of the acting person.
+
+        Raises:
+            InvalidInputError: nobody says who it is.
+        """
+        if self.settings.actor is None:
+            raise InvalidInputError("who acts? say so with --actor NAME or GOVERNANCE_ACTOR")
+        return self.settings.actor
+
+    def emit(self, record: Any, show: Callable[[], None]) -> None:
+        """Print a result: `record` with ``--json``, otherwise whatever `show` prints."""
+        if self.json:
+            click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        else:
+            show()
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Keep a global option; one given to the subcommand wins over one given before it."""
+    invocation = ctx.ensure_object(Invocation)
+    if value and param.name is not None:
+        setattr(invocation, param.name, value)
+    return value
+
+
+_PLACES = (
+    click.option(
+        "--home", metavar="DIR", expose_value=False, callback=_remember,
+        help="Workspace directory (GOVERNANCE_HOME; default ./.governance).",
+    ),
+    click.option(
+        "--database", metavar="URL", expose_value=False, callback=_remember,
+        help="Ledger database (GOVERNANCE_DATABASE_URL; default SQLite in the home).",
+    ),
+    click.option(
+        "--tracking-uri", metavar="URI", expose_value=False, callback=_remember,
+        help="MLflow (MLFLOW_TRACKING_URI; default SQLite in the home).",
+    ),
+    click.option(
+        "--actor", metavar="NAME", expose_value=False, callback=_remember,
+        help="Who acts (GOVERNANCE_ACTOR; default from governance.toml).",
+    ),
+)  # fmt: skip
+_JSON = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_remember, help="Print the record as JSON."
+)
+
+
+def places(command: Command) -> Command:
+    """Add the options that say where and who."""
+    for option in reversed(_PLACES):
+        command = option(command)
+    return command
+
+
+def common(command: Command) -> Command:
+    """Add the options that say where and who, and ``--json``."""
+    return places(_JSON(command))
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+model_option = click.option(
+    "--model", "model", metavar="NAME", help="Which model; not needed when there is only one."
+)
+dataset_option = click.option(
+    "--dataset", metavar="NAME", help="Which data set; not needed when there is only one."
+)
+
+
+def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
+    """Print rows in columns."""
+    from tabulate import tabulate
+
+    click.echo(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
+
+
+def fraction(value: float | None) -> str:
+    """An accuracy for people."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit="image", disable=None, leave=False) as bar:
+
+        def advance(done: int) -> None:
+            bar.update(done)
+
+        yield advance

@@ -1,0 +1,49 @@
+"""``governance init``."""
+
+import getpass
+
+import click
+
+from governance.cli.context import Invocation, pass_invocation, places
+from governance.errors import RefusedError
+from governance.settings import CONFIG_NAME, config_text, home_path, new_settings
+
+
+@click.command()
+@click.option("--admin", metavar="NAME", help="First admin (default: your user name).")
+@places
+@pass_invocation
+def init(invocation: Invocation, admin: str | None) -> None:
+    """Make a workspace: ledger, MLflow store, configuration file, first admin.
+
+    The stores are SQLite files in the home unless --database or --tracking-uri say otherwise. An interrupted init can
+    be repeated.
+    """
+    from governance.ledger.database import Ledger
+    from governance.ledger.migrate import upgrade
+    from governance.ledger.names import check_name
+    from governance.registry import Registry
+    from governance.workflow import actors
+
+    home = home_path(invocation.home)
+    config = home / CONFIG_NAME
+    if config.exists():
+        raise RefusedError(f"{home} is a workspace already; nothing was changed")
+    name = admin or invocation.actor or getpass.getuser()
+    check_name("actor", name)
+    settings = new_settings(home, invocation.database, invocation.tracking_uri, name)
+    home.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(settings.database_url)
+    upgrade(ledger)
+    Registry(settings.tracking_uri, settings.artifact_dir).check()
+    is_first = actors.found(ledger, name)
+    # The configuration file makes the directory a workspace, so it comes last.
+    config.write_text(
+        config_text(name, invocation.database, invocation.tracking_uri), encoding="utf-8"
+    )
+    config.chmod(0o600)
+    click.echo(f"Workspace {home} is ready.")
+    if is_first:
+        click.echo(f"First admin: {name}")
+    else:
+        click.echo("The ledger has its actors already; add yourself with an admin's help.")

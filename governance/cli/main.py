@@ -1,0 +1,91 @@
+"""The root command, and the one place where an error becomes a line and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from governance import __version__
+from governance.cli.context import Invocation, common
+from governance.cli.lazy import LazyGroup
+from governance.errors import GovernanceError
+
+INTERRUPTED = 130
+
+_EPILOG = """\b
+Exit codes:
+  0 done                      4 not found
+  1 unexpected                5 conflict with a concurrent change
+  2 usage or bad input        6 integrity failure
+  3 refused by the workflow   7 an outside system is unavailable
+"""
+
+COMMANDS = {
+    "init": ("governance.cli.init:init", "Make a workspace."),
+    "demo": ("governance.cli.demo:demo", "Run the whole workflow on the embedded model."),
+    "actor": ("governance.cli.actor:actor", "Who may do what."),
+    "model": ("governance.cli.model:model", "Base models."),
+    "dataset": ("governance.cli.dataset:dataset", "Data sets to evaluate on."),
+    "request": ("governance.cli.request:request", "Forget requests: file, prepare, decide, apply."),
+    "version": ("governance.cli.version:version", "Model versions: promote, roll back, export."),
+    "audit": ("governance.cli.audit:audit", "The event log and its verification."),
+    "report": ("governance.cli.report:report", "Reports for people and programs."),
+    "db": ("governance.cli.db:db", "The ledger's schema."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="governance")
+@common
+@click.pass_context
+def governance(ctx: click.Context) -> None:
+    """Governed unlearning for CLIP models.
+
+    File a request to forget a concept, prepare and approve a closed-form edit of the model, release it as a version,
+    and keep a record of all of it that an auditor can verify. `governance demo` shows the whole path.
+    """
+    ctx.ensure_object(Invocation)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are one line on stderr."""
+    try:
+        governance.main(list(args), prog_name="governance", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except GovernanceError as error:
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "Interrupted; nothing was half-written, so the command can be repeated.", err=True
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`); let Python not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("GOVERNANCE_DEBUG"):
+            traceback.print_exc()
+        click.echo(
+            f"Error: unexpected {type(error).__name__}: {error} (GOVERNANCE_DEBUG=1 shows where)",
+            err=True,
+        )
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Entry point of the ``governance`` program."""
+    sys.exit(run(sys.argv[1:]))

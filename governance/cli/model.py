@@ -1,0 +1,148 @@
+"""``governance model``: base models."""
+
+from pathlib import Path
+
+import click
+
+from governance.cli.context import Invocation, common, pass_invocation, table
+from governance.errors import InvalidInputError
+
+DEMO = "demo"
+
+
+@click.group()
+@common
+def model() -> None:
+    """Base models."""
+
+
+@model.command()
+@click.argument("name")
+@click.option(
+    "--open-clip", "source_name", metavar="MODEL", required=True,
+    help="open_clip configuration (ViT-B-32), directory (local-dir:PATH), hf-hub:ORG/REPO, "
+    "or `demo` for the embedded model.",
+)  # fmt: skip
+@click.option("--pretrained", metavar="TAG|FILE", help="Weights of a configuration.")
+@click.option("--quick-gelu", is_flag=True, help="The weights were trained with QuickGELU.")
+@click.option(
+    "--labels", metavar="FILE", type=click.Path(path_type=Path),
+    help="Label space: one class a line, or TOML with classes, domains and templates.",
+)  # fmt: skip
+@click.option(
+    "--domain", "domains", multiple=True, metavar="NAME",
+    help="A domain of the label space, e.g. sketch; repeat for several.",
+)  # fmt: skip
+@common
+@pass_invocation
+def register(
+    invocation: Invocation,
+    name: str,
+    source_name: str,
+    pretrained: str | None,
+    quick_gelu: bool,
+    labels: Path | None,
+    domains: tuple[str, ...],
+) -> None:
+    """Register a base model as NAME, with the label space it is used with.
+
+    Takes the digest of its weights, makes sure that an edit can be folded into it, and embeds the prompts of every
+    class and domain. It becomes version 1 of NAME in MLflow.
+    """
+    from governance.clip.source import parse_source
+    from governance.demo import LABELS_FILE, MODEL_DIR
+    from governance.unlearning.labels import parse_labels
+
+    if source_name == DEMO:
+        source_name, labels = f"local-dir:{MODEL_DIR}", labels or LABELS_FILE
+    if labels is None:
+        raise InvalidInputError("which classes? name them in a file and pass it with --labels FILE")
+    try:
+        text = labels.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"the label file {labels} cannot be read: {error}") from error
+    space = parse_labels(text, labels.suffix == ".toml", domains)
+    source = parse_source(source_name, pretrained, quick_gelu)
+
+    from governance.ledger.lookup import find_model
+    from governance.reports.records import model_record
+    from governance.workflow import models
+
+    models.register(invocation.tools, invocation.acting, name, source, space)
+    with invocation.ledger.read() as session:
+        record = model_record(find_model(session, name)) | {"version": models.BASE_VERSION}
+
+    def show() -> None:
+        click.echo(f"Registered {name} ({source.describe()}) as version {models.BASE_VERSION}.")
+        click.echo(
+            f"d = {record['dimension']}, edits fold into {record['fold_path']}; "
+            f"{len(space.classes)} classes, {len(space.domains)} domains"
+        )
+        click.echo(f"weights {record['weights_digest']}")
+
+    invocation.emit(record, show)
+
+
+@model.command("list")
+@common
+@pass_invocation
+def list_(invocation: Invocation) -> None:
+    """List the models."""
+    from sqlalchemy import select
+
+    from governance.ledger.tables import Model
+    from governance.reports.records import model_record
+
+    with invocation.ledger.read() as session:
+        records = [model_record(row) for row in session.scalars(select(Model).order_by(Model.id))]
+    rows = [
+        (r["name"], r["source"]["name"], r["dimension"], len(r["labels"]["classes"]),
+         len(r["labels"]["domains"]))
+        for r in records
+    ]  # fmt: skip
+    invocation.emit(records, lambda: table(rows, ["name", "source", "d", "classes", "domains"]))
+
+
+@model.command()
+@click.argument("name", required=False)
+@common
+@pass_invocation
+def show(invocation: Invocation, name: str | None) -> None:
+    """Show a model and its label space."""
+    from governance.ledger.lookup import find_model
+    from governance.reports.records import model_record
+
+    with invocation.ledger.read() as session:
+        record = model_record(find_model(session, name))
+
+    def print_() -> None:
+        labels = record["labels"]
+        rows = [
+            ("name", record["name"]),
+            ("source", record["source"]["name"]),
+            ("weights", record["weights_digest"]),
+            ("fold path", record["fold_path"]),
+            ("d", record["dimension"]),
+            ("classes", ", ".join(labels["classes"])),
+            ("domains", ", ".join(labels["domains"]) or "none"),
+            ("scored with", labels["score_template"]),
+        ]
+        table(rows, [])
+
+    invocation.emit(record, print_)
+
+
+@model.command()
+@click.argument("name", required=False)
+@common
+@pass_invocation
+def check(invocation: Invocation, name: str | None) -> None:
+    """Load a model, verify its weights and probe its fold on a random batch."""
+    from governance.workflow import models
+
+    found, error = models.check(invocation.tools, name)
+    record = {"name": found, "ok": True, "probe_error": error}
+    invocation.emit(
+        record,
+        lambda: click.echo(f"{found}: weights as registered, fold exact to {error:.1e} relative"),
+    )

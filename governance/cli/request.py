@@ -1,0 +1,313 @@
+"""``governance request``: file, prepare, decide, apply."""
+
+from datetime import UTC, datetime, time
+from typing import Any
+
+import click
+
+from governance.cli.context import (
+    Invocation,
+    common,
+    dataset_option,
+    model_option,
+    pass_invocation,
+    table,
+)
+from governance.cli.show import print_gates, print_report, print_request
+from governance.states import Basis, State
+
+_BASES = [basis.value for basis in Basis]
+_DAY = click.DateTime(["%Y-%m-%d"])
+_KEPT = "Why; kept for ever, so no personal data."
+
+
+@click.group()
+@common
+def request() -> None:
+    """Forget requests."""
+
+
+@request.command()
+@model_option
+@click.option("--forget", "classes", multiple=True, metavar="CLASS", help="A class to forget.")
+@click.option(
+    "--domain", "domains", multiple=True, metavar="DOMAIN",
+    help="Only in this domain; without --forget, everything in it.",
+)  # fmt: skip
+@click.option(
+    "--basis", required=True, type=click.Choice(_BASES), metavar="BASIS",
+    help=f"Ground: {', '.join(_BASES)}.",
+)  # fmt: skip
+@click.option("--reason", required=True, help="Why, in words; stays erasable.")
+@click.option("--subject-ref", metavar="TEXT", help="Case or person concerned; stays erasable.")
+@click.option("--due", type=_DAY, metavar="YYYY-MM-DD", help="Deadline; 30 days if not given.")
+@common
+@pass_invocation
+def file(
+    invocation: Invocation,
+    model: str | None,
+    classes: tuple[str, ...],
+    domains: tuple[str, ...],
+    basis: str,
+    reason: str,
+    subject_ref: str | None,
+    due: datetime | None,
+) -> None:
+    """File a request to forget a class everywhere, a class in a domain, or a whole domain.
+
+    Repeat --forget and --domain for several targets; with both, every class in every domain that is named.
+    """
+    from governance.unlearning.targets import make_targets
+    from governance.workflow import requests
+
+    number = requests.file(
+        invocation.ledger,
+        invocation.acting,
+        model,
+        make_targets(classes, domains),
+        Basis(basis),
+        reason,
+        subject_ref,
+        _end_of_day(due),
+    )
+    record = _record(invocation, number)
+    invocation.emit(
+        record,
+        lambda: click.echo(
+            f"Filed request {number}: forget {record['scope']}, due {record['due_at'][:10]}."
+        ),
+    )
+
+
+@request.command("list")
+@model_option
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice([s.value for s in State]),
+    help="Only requests in this state; repeat for several.",
+)  # fmt: skip
+@common
+@pass_invocation
+def list_(invocation: Invocation, model: str | None, states: tuple[str, ...]) -> None:
+    """List the requests."""
+    from sqlalchemy import select
+
+    from governance.ledger.lookup import find_model
+    from governance.ledger.tables import Request
+    from governance.reports.records import request_record
+
+    query = select(Request).order_by(Request.id)
+    with invocation.ledger.read() as session:
+        if model is not None:
+            query = query.where(Request.model_id == find_model(session, model).id)
+        if states:
+            query = query.where(Request.state.in_(states))
+        records = [request_record(row) for row in session.scalars(query)]
+    rows = [
+        (r["id"], r["state"], r["model"], r["scope"], r["basis"],
+         r["due_at"][:10] + (" OVERDUE" if r["overdue"] else ""), r["filed_by"])
+        for r in records
+    ]  # fmt: skip
+    headers = ["id", "state", "model", "forget", "basis", "due", "filed by"]
+    invocation.emit(records, lambda: table(rows, headers))
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@common
+@pass_invocation
+def show(invocation: Invocation, number: int) -> None:
+    """Show request ID."""
+    record = _record(invocation, number)
+    invocation.emit(record, lambda: print_request(record))
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@click.option(
+    "--method", type=click.Choice(["redirect", "nullspace"]), default="redirect", show_default=True,
+    help="redirect sends the concept to the mean of what is retained; nullspace to zero.",
+)  # fmt: skip
+@click.option(
+    "--strength", type=float, default=1.0, show_default=True, help="How far, above 0 and at most 1."
+)
+@click.option("--lambda-forget", type=float, help="Weight of forgotten rows (default 1000).")
+@click.option(
+    "--lambda-retain", type=float, help="Weight of retained rows (default 10; nullspace 0)."
+)
+@click.option("--mu", type=float, help="Weight of changing little (default 0.1; nullspace 0).")
+@dataset_option
+@common
+@pass_invocation
+def prepare(
+    invocation: Invocation,
+    number: int,
+    method: str,
+    strength: float,
+    lambda_forget: float | None,
+    lambda_retain: float | None,
+    mu: float | None,
+    dataset: str | None,
+) -> None:
+    """Fit the projector of request ID and measure before and after; a former approval is void."""
+    from governance.unlearning.projector import Recipe
+    from governance.workflow import prepare as preparing
+
+    recipe = Recipe.of(
+        method, strength, lambda_forget=lambda_forget, lambda_retain=lambda_retain, mu=mu
+    )
+    _, report_id = preparing.prepare(invocation.tools, invocation.acting, number, dataset, recipe)
+    _print_measured(invocation, number, report_id, f"Prepared request {number}")
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@dataset_option
+@common
+@pass_invocation
+def evaluate(invocation: Invocation, number: int, dataset: str | None) -> None:
+    """Measure the projector of request ID on another data set."""
+    from governance.workflow import prepare as preparing
+
+    report_id = preparing.evaluate_request(invocation.tools, invocation.acting, number, dataset)
+    _print_measured(invocation, number, report_id, f"Evaluated request {number}")
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@click.option("--comment", help="Kept for ever, so no personal data.")
+@common
+@pass_invocation
+def approve(invocation: Invocation, number: int, comment: str | None) -> None:
+    """Approve the projector and report of request ID, as somebody who neither filed nor prepared it."""
+    from governance.workflow import requests
+
+    requests.approve(invocation.ledger, invocation.acting, number, comment)
+    _print_changed(invocation, number, "Approved")
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@click.option("--comment", help="Kept for ever, so no personal data.")
+@common
+@pass_invocation
+def reject(invocation: Invocation, number: int, comment: str | None) -> None:
+    """Reject request ID."""
+    from governance.workflow import requests
+
+    requests.reject(invocation.ledger, invocation.acting, number, comment)
+    _print_changed(invocation, number, "Rejected")
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@click.option("--reason", required=True, help=_KEPT)
+@common
+@pass_invocation
+def withdraw(invocation: Invocation, number: int, reason: str) -> None:
+    """Withdraw request ID, which is not applied."""
+    from governance.workflow import requests
+
+    requests.withdraw(invocation.ledger, invocation.acting, number, reason)
+    _print_changed(invocation, number, "Withdrew")
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@click.option("--until", required=True, type=_DAY, metavar="YYYY-MM-DD", help="New deadline.")
+@click.option("--reason", required=True, help=_KEPT)
+@common
+@pass_invocation
+def extend(invocation: Invocation, number: int, until: datetime, reason: str) -> None:
+    """Move the deadline of request ID."""
+    from governance.workflow import requests
+
+    due = _end_of_day(until)
+    if due is not None:
+        requests.extend(invocation.ledger, invocation.acting, number, due, reason)
+    _print_changed(invocation, number, "Extended")
+
+
+@request.command()
+@click.argument("number", metavar="ID", type=int)
+@click.option("--reason", required=True, help=_KEPT)
+@common
+@pass_invocation
+def close(invocation: Invocation, number: int, reason: str) -> None:
+    """Close request ID, which is released; its edit stays in every later version."""
+    from governance.workflow import requests
+
+    requests.close(invocation.ledger, invocation.acting, number, reason)
+    _print_changed(invocation, number, "Closed")
+
+
+@request.command()
+@click.argument("numbers", metavar="ID...", type=int, nargs=-1, required=True)
+@common
+@pass_invocation
+def apply(invocation: Invocation, numbers: tuple[int, ...]) -> None:
+    """Make the next model version from everything active and the approved request ID.
+
+    Several requests become one version. It gets the alias candidate; `governance version promote` serves it.
+    """
+    from governance.cli.version import print_version
+    from governance.workflow import versions
+
+    model, version = versions.apply(invocation.tools, invocation.acting, numbers)
+    print_version(invocation, model, version, "Applied: ")
+
+
+def _end_of_day(day: datetime | None) -> datetime | None:
+    return None if day is None else datetime.combine(day.date(), time(23, 59, 59), UTC)
+
+
+def _record(invocation: Invocation, number: int) -> dict[str, Any]:
+    from governance.ledger.lookup import find_request
+    from governance.reports.records import request_record
+
+    with invocation.ledger.read() as session:
+        return request_record(find_request(session, number))
+
+
+def _print_changed(invocation: Invocation, number: int, verb: str) -> None:
+    record = _record(invocation, number)
+
+    def show() -> None:
+        click.echo(
+            f"{verb} request {number}; it is {record['state']}, due {record['due_at'][:10]}."
+        )
+
+    invocation.emit(record, show)
+
+
+def _print_measured(invocation: Invocation, number: int, report_id: int, title: str) -> None:
+    from governance.ledger.tables import Report
+    from governance.reports.records import report_record
+    from governance.workflow.release import gates_of
+
+    record = _record(invocation, number)
+    with invocation.ledger.read() as session:
+        report = report_record(session.get_one(Report, report_id))
+    gates = [gate.to_dict() for gate in gates_of(report, invocation.settings.gates)]
+    projector = record["projector"]
+    settings, used = projector["recipe"]["hyperparameters"], report["capacity"]
+
+    def show() -> None:
+        click.echo(
+            f"{title}: {record['scope']} with {settings['method']}, strength "
+            f"{settings['strength']:g}"
+        )
+        click.echo(f"projector {projector['digest']}")
+        click.echo(f"rank {used['rank']} of {used['dimension']}, condition {used['condition']:.2g}")
+        print_report(report)
+        print_gates(gates)
+
+    invocation.emit(
+        {
+            "request": number,
+            "state": record["state"],
+            "projector": projector,
+            "report": report,
+            "gates": gates,
+        },
+        show,
+    )

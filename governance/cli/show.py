@@ -1,0 +1,81 @@
+"""Printing figures, gates and requests for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from governance.cli.context import fraction, table
+from governance.digests import short
+
+
+def share(value: float | None, counts: Mapping[str, Any] | None) -> str:
+    """An accuracy with its 95% interval and count."""
+    if value is None or counts is None:
+        return fraction(value)
+    return f"{value:.3f} [{counts['low']:.3f}, {counts['high']:.3f}] n={counts['n']}"
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Before/after of a report."""
+    sides = [report["before"], report["after"]]
+    rows: list[list[str]] = []
+    for key, label in (("forget", "forget set"), ("retain", "retain set")):
+        cells = [share(side[f"{key}_accuracy"], side["counts"][key]) for side in sides]
+        rows.append([label, *cells])
+        if all(side["domain_prompts"] for side in sides):
+            prompts = [side["domain_prompts"] for side in sides]
+            cells = [share(p[f"{key}_accuracy"], p["counts"][key]) for p in prompts]
+            rows.append(["  with domain prompts", *cells])
+    click.echo(f"Accuracy on {report['dataset']['name']} (95% interval):")
+    table(rows, ["", "before", "after"])
+    composed = report.get("composed")
+    if composed:
+        active = ", ".join(map(str, composed["active_requests"]))
+        click.echo(
+            f"Together with active request {active}: forget {fraction(composed['forget_accuracy'])}, "
+            f"retain {fraction(composed['retain_accuracy'])}"
+        )
+    if report["dataset"]["skipped"]:
+        click.echo(f"{len(report['dataset']['skipped'])} unreadable images were left out.")
+
+
+def print_gates(gates: Sequence[Mapping[str, Any]]) -> None:
+    """Gates of a report, one line."""
+    words = [
+        f"{gate['name']} {gate['value']:.3f} "
+        f"{'≤' if gate['passed'] else '>'} {gate['limit']:.3f} "
+        f"{'passed' if gate['passed'] else 'FAILED'}"
+        for gate in gates
+    ]
+    click.echo(f"Gates: {'; '.join(words)}")
+
+
+def print_request(record: Mapping[str, Any]) -> None:
+    """One request in full."""
+    projector = record["projector"]
+    rows = [
+        ("request", record["id"]),
+        ("state", record["state"]),
+        ("model", record["model"]),
+        ("forget", record["scope"]),
+        ("basis", record["basis"]),
+        ("reason", record["reason"]),
+        ("subject", record["subject_ref"] or "–"),
+        ("filed", f"{record['filed_at'][:10]} by {record['filed_by']}"),
+        ("due", record["due_at"][:10] + (" OVERDUE" if record["overdue"] else "")),
+    ]
+    if projector:
+        settings = projector["recipe"]["hyperparameters"]
+        rows += [
+            ("prepared", f"{projector['prepared_at'][:10]} by {projector['prepared_by']}"),
+            ("method", f"{settings['method']}, strength {settings['strength']}"),
+            ("projector", f"{projector['digest']}, rank {projector['rank']}"),
+        ]
+    for decision in record["decisions"]:
+        bound = decision["projector_digest"]
+        words = f"{decision['decided_at'][:10]} by {decision['actor']}"
+        words += f", projector {short(bound)}" if bound else ""
+        words += f": {decision['comment']}" if decision["comment"] else ""
+        rows.append((decision["ruling"], words))
+    table(rows, [])

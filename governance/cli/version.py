@@ -1,0 +1,196 @@
+"""``governance version``: promote, roll back, export."""
+
+from pathlib import Path
+
+import click
+
+from governance.cli.context import (
+    Invocation,
+    common,
+    dataset_option,
+    fraction,
+    model_option,
+    pass_invocation,
+    table,
+)
+from governance.cli.show import print_gates, print_report
+from governance.errors import InvalidInputError
+
+
+@click.group()
+@common
+def version() -> None:
+    """Model versions."""
+
+
+@version.command("list")
+@model_option
+@common
+@pass_invocation
+def list_(invocation: Invocation, model: str | None) -> None:
+    """List the versions of a model."""
+    from sqlalchemy import select
+
+    from governance.ledger.lookup import find_model
+    from governance.ledger.tables import ModelVersion
+    from governance.reports.records import version_record
+
+    with invocation.ledger.read() as session:
+        query = select(ModelVersion).where(ModelVersion.model_id == find_model(session, model).id)
+        rows = session.scalars(query.order_by(ModelVersion.number))
+        records = [version_record(session, row) for row in rows]
+    cells = [
+        (r["version"], ", ".join(map(str, r["active_requests"])) or "–",
+         ", ".join(r["aliases"]), r["created_by"], r["created_at"][:10], r["digest"])
+        for r in records
+    ]  # fmt: skip
+    headers = ["version", "active requests", "aliases", "made by", "on", "digest"]
+    invocation.emit(records, lambda: table(cells, headers))
+
+
+@version.command()
+@click.argument("number", metavar="N", type=int)
+@model_option
+@common
+@pass_invocation
+def show(invocation: Invocation, number: int, model: str | None) -> None:
+    """Show version N: its active requests and reports."""
+    print_version(invocation, model, number, "")
+
+
+@version.command()
+@click.argument("number", metavar="N", type=int)
+@model_option
+@dataset_option
+@common
+@pass_invocation
+def evaluate(invocation: Invocation, number: int, model: str | None, dataset: str | None) -> None:
+    """Measure version N on a data set."""
+    from governance.ledger.tables import Report
+    from governance.reports.records import report_record
+    from governance.workflow import versions
+    from governance.workflow.release import gates_of
+
+    report_id = versions.evaluate_version(
+        invocation.tools, invocation.acting, model, number, dataset
+    )
+    with invocation.ledger.read() as session:
+        report = report_record(session.get_one(Report, report_id))
+    gates = [gate.to_dict() for gate in gates_of(report, invocation.settings.gates)]
+
+    def print_() -> None:
+        print_report(report)
+        print_gates(gates)
+
+    record = {"model": report["model"], "version": number, "report": report, "gates": gates}
+    invocation.emit(record, print_)
+
+
+@version.command()
+@click.argument("number", metavar="N", type=int)
+@model_option
+@common
+@pass_invocation
+def promote(invocation: Invocation, number: int, model: str | None) -> None:
+    """Serve version N: alias champion, if it passes the gates of governance.toml."""
+    from governance.workflow import release
+
+    name, number = release.promote(
+        invocation.tools, invocation.acting, model, number, invocation.settings.gates
+    )
+    print_version(invocation, name, number, "Promoted: ")
+
+
+@version.command()
+@click.option("--to", type=int, metavar="N", help="Version to serve; the one before if not given.")
+@click.option(
+    "--drop", type=int, metavar="ID", help="Instead, make a version without this request."
+)
+@click.option("--reason", required=True, help="Why; kept for ever, so no personal data.")
+@model_option
+@common
+@pass_invocation
+def rollback(
+    invocation: Invocation, to: int | None, drop: int | None, reason: str, model: str | None
+) -> None:
+    """Serve an earlier version again, or drop one request from the middle of the active set.
+
+    What is dropped becomes recognisable again; its request is then reinstated and can be applied again.
+    """
+    if to is not None and drop is not None:
+        raise InvalidInputError("--to and --drop exclude each other")
+    if drop is not None:
+        from governance.workflow import versions
+
+        name, number = versions.drop(invocation.tools, invocation.acting, drop, reason)
+        lost = [drop]
+    else:
+        from governance.workflow import release
+
+        name, number, lost = release.roll_back(
+            invocation.tools, invocation.acting, model, to, reason
+        )
+    print_version(invocation, name, number, "Rolled back: ", lost)
+
+
+@version.command()
+@click.argument("number", metavar="N", type=int)
+@click.option(
+    "-o", "--output", "dest", metavar="DIR", required=True, type=click.Path(path_type=Path),
+    help="Directory to make.",
+)  # fmt: skip
+@model_option
+@common
+@pass_invocation
+def export(invocation: Invocation, number: int, dest: Path, model: str | None) -> None:
+    """Write version N as an open_clip directory that stock open_clip loads.
+
+    open_clip.create_model_from_pretrained('local-dir:DIR') gives the edited model.
+    """
+    from governance.workflow import versions
+
+    name, path = versions.export(invocation.tools, invocation.acting, model, number, dest)
+    record = {"model": name, "version": number, "path": str(path.absolute())}
+    text = f"Exported {name} version {number} to {path}\nload it as local-dir:{path.absolute()}"
+    invocation.emit(record, lambda: click.echo(text))
+
+
+def print_version(
+    invocation: Invocation, model: str | None, number: int, verb: str, lost: list[int] | None = None
+) -> None:
+    """Print a version, what it forgets and what it brings back."""
+    from governance.ledger.lookup import find_model, find_request, find_version
+    from governance.reports.records import report_record, request_record, version_record
+
+    with invocation.ledger.read() as session:
+        row = find_version(session, find_model(session, model), number)
+        record = version_record(session, row)
+        reports = [report_record(report) for report in row.reports]
+        back = [request_record(find_request(session, gone)) for gone in lost or []]
+    record |= {"reports": reports, "reinstated_requests": [r["id"] for r in back]}
+
+    def print_() -> None:
+        active = ", ".join(map(str, record["active_requests"])) or "none"
+        names = ", ".join(record["aliases"]) or "no alias"
+        click.echo(f"{verb}{record['model']} version {number} ({names}); active requests: {active}")
+        click.echo(f"digest {record['digest']}")
+        for gone in back:
+            click.echo(f"Recognisable again: {gone['scope']} (request {gone['id']}, reinstated)")
+        for report in reports:
+            _print_members(report)
+
+    invocation.emit(record, print_)
+
+
+def _print_members(report: dict[str, object]) -> None:
+    requests: list[dict[str, object]] = report["requests"]  # type: ignore[assignment]
+    before, after = report["before"], report["after"]
+    rows = [
+        [f"request {r['request']}" + ("" if r["active"] else " (dropped)"),
+         fraction(r["before"]), fraction(r["after"])]  # type: ignore[arg-type]
+        for r in requests
+    ]  # fmt: skip
+    rows.append(
+        ["retain set", fraction(before["retain_accuracy"]), fraction(after["retain_accuracy"])]  # type: ignore[index]
+    )
+    table(rows, [f"accuracy on {report['dataset']['name']}", "before", "after"])  # type: ignore[index]

@@ -1,0 +1,168 @@
+"""Loading an open_clip model with everything that its state dict does not say."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from governance.clip.source import CONFIG_NAME, Source
+from governance.digests import digest_json, digest_mapping
+from governance.errors import IntegrityError, InvalidInputError, NotFoundError, UnavailableError
+from governance.unlearning.projector import digest_tensor
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A loaded base model, in evaluation mode on the CPU at float32.
+
+    Attributes:
+        source: where it came from.
+        module: the open_clip model.
+        config: ``model_cfg`` and ``preprocess_cfg``, as an exported directory needs them.
+        preprocess: PIL image → 3 × H × W tensor.
+        tokenize: prompts → token ids.
+        tensor_digests: digest of each tensor of the state dict.
+    """
+
+    source: Source
+    module: nn.Module
+    config: dict[str, Any]
+    preprocess: Callable[[Any], Tensor]
+    tokenize: Callable[[list[str]], Tensor]
+    tensor_digests: dict[str, str]
+
+    @property
+    def weights_digest(self) -> str:
+        """Digest of all weights, independent of file format."""
+        return digest_mapping(self.tensor_digests)
+
+    @property
+    def preprocess_digest(self) -> str:
+        """Digest of the image preprocessing."""
+        return digest_json(self.config["preprocess_cfg"])
+
+    @property
+    def dimension(self) -> int:
+        """d, the width of the joint embedding."""
+        return int(self.config["model_cfg"]["embed_dim"])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        size = self.config["preprocess_cfg"]["size"]
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosines before the softmax."""
+        scale = getattr(self.module, "logit_scale", None)
+        return float(scale.detach().exp()) if isinstance(scale, Tensor) else 1.0
+
+
+def load_model(source: Source, expected_digest: str | None = None) -> ClipModel:
+    """Load a model and take the digest of its weights.
+
+    Args:
+        source: what to load.
+        expected_digest: digest of the weights at registration, if they must be the same.
+
+    Raises:
+        NotFoundError: files are missing.
+        InvalidInputError: the name, tag, configuration or weights cannot be used.
+        UnavailableError: weights had to be downloaded and could not be.
+        IntegrityError: the weights are not the expected ones.
+    """
+    source.check_files()
+    with _quiet():
+        module, preprocess = _create(source)
+        tokenize = open_clip.get_tokenizer(source.name)
+    module.eval()
+    state = module.state_dict()
+    model = ClipModel(
+        source=source,
+        module=module,
+        config=_config(source, module),
+        preprocess=preprocess,
+        tokenize=tokenize,
+        tensor_digests={name: digest_tensor(tensor) for name, tensor in state.items()},
+    )
+    if expected_digest is not None and model.weights_digest != expected_digest:
+        raise IntegrityError(
+            f"the weights of {source.describe()} changed since the model was registered "
+            f"(then {expected_digest}, now {model.weights_digest}); restore them, or register the "
+            "new weights as another model"
+        )
+    return model
+
+
+def _create(source: Source) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+    known = source.name in open_clip.list_models()
+    if source.directory is None and not source.name.startswith("hf-hub:") and not known:
+        raise InvalidInputError(
+            f'open_clip has no configuration {source.name!r}; see `python -c "import open_clip; '
+            'print(open_clip.list_models())"`, or name a directory as local-dir:PATH'
+        )
+    try:
+        model, preprocess = open_clip.create_model_from_pretrained(
+            source.name,
+            pretrained=source.pretrained,
+            force_quick_gelu=source.quick_gelu,
+        )
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{source.describe()}: {error}") from error
+    except Exception as error:  # open_clip raises bare RuntimeErrors and whatever its readers raise
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "download" in message or "Hub" in message:
+            raise UnavailableError(
+                f"the weights of {source.describe()} could not be downloaded: {message}"
+            ) from error
+        raise InvalidInputError(f"{source.describe()} cannot be loaded: {message}") from error
+    return model, preprocess
+
+
+def _config(source: Source, module: nn.Module) -> dict[str, Any]:
+    """What ``open_clip_config.json`` of this model says; the model object does not carry it."""
+    if source.directory is not None:
+        text = (source.directory / CONFIG_NAME).read_text(encoding="utf-8")
+        model_cfg = json.loads(text)["model_cfg"]
+    elif source.name.startswith("hf-hub:"):
+        from open_clip.factory import _get_hf_config
+
+        model_cfg = _get_hf_config(source.name.removeprefix("hf-hub:"))["model_cfg"]
+    else:
+        model_cfg = deepcopy(open_clip.get_model_config(source.name))
+    if source.quick_gelu:
+        model_cfg["quick_gelu"] = True
+    preprocess = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in module.visual.preprocess_cfg.items()  # type: ignore[union-attr, operator]
+    }
+    return {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's chatter off the user's terminal; what matters becomes an error of ours."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def no_grad_features(module: nn.Module, images: Tensor) -> Tensor:
+    """Unnormalised image features, n × d float32."""
+    with torch.inference_mode():
+        features: Tensor = module.encode_image(images, normalize=False)  # type: ignore[operator]
+    return features.to(torch.float32)

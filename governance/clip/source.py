@@ -1,0 +1,87 @@
+"""How a model is named: a directory in open_clip's format, or a built-in configuration and its weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from governance.errors import InvalidInputError, NotFoundError
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHTS_NAME = "open_clip_model.safetensors"
+LOCAL_PREFIX = "local-dir:"
+HUB_PREFIX = "hf-hub:"
+_WEIGHT_NAMES = (WEIGHTS_NAME, "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a base model comes from.
+
+    Attributes:
+        name: built-in configuration name, ``local-dir:PATH`` or ``hf-hub:org/repo``.
+        pretrained: tag or checkpoint file of a built-in configuration, None otherwise.
+        quick_gelu: force QuickGELU in a built-in configuration.
+    """
+
+    name: str
+    pretrained: str | None = None
+    quick_gelu: bool = False
+
+    @property
+    def directory(self) -> Path | None:
+        """The local directory, if that is what the name is."""
+        if self.name.startswith(LOCAL_PREFIX):
+            return Path(self.name.removeprefix(LOCAL_PREFIX))
+        return None
+
+    def describe(self) -> str:
+        """Words for people."""
+        return self.name if self.pretrained is None else f"{self.name} ({self.pretrained})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The source as plain JSON values."""
+        return asdict(self)
+
+    def check_files(self) -> None:
+        """Make sure that local files are where they should be; open_clip would go on with random weights.
+
+        Raises:
+            NotFoundError: a directory, configuration or weights file is missing.
+        """
+        directory = self.directory
+        if directory is None:
+            return
+        if not directory.is_dir():
+            raise NotFoundError(f"the model directory {directory} does not exist")
+        if not (directory / CONFIG_NAME).is_file():
+            raise NotFoundError(
+                f"{directory} is not an open_clip directory: it has no {CONFIG_NAME}"
+            )
+        if not any((directory / name).is_file() for name in _WEIGHT_NAMES):
+            raise NotFoundError(f"the weights file {directory / WEIGHTS_NAME} is missing")
+
+
+def parse_source(name: str, pretrained: str | None, quick_gelu: bool = False) -> Source:
+    """Source from the flags ``--open-clip`` and ``--pretrained``; a path may stand for ``local-dir:``.
+
+    Raises:
+        InvalidInputError: the two do not fit together.
+        NotFoundError: local files are missing.
+    """
+    looks_like_path = name.startswith((".", "/", "~")) or Path(name).is_dir()
+    if name.startswith(LOCAL_PREFIX) or looks_like_path:
+        path = Path(name.removeprefix(LOCAL_PREFIX)).expanduser().absolute()
+        name = f"{LOCAL_PREFIX}{path}"
+    with_own_weights = name.startswith((LOCAL_PREFIX, HUB_PREFIX))
+    if with_own_weights and pretrained is not None:
+        raise InvalidInputError(f"{name} brings its own weights; leave --pretrained out")
+    if not with_own_weights and pretrained is None:
+        raise InvalidInputError(
+            f"a built-in configuration has no weights of its own: name them with --pretrained TAG|FILE "
+            f"(for {name}: `python -c \"import open_clip; print(open_clip.list_pretrained_tags_by_model('{name}'))\"`)"
+        )
+    if pretrained is not None and Path(pretrained).is_file():
+        pretrained = str(Path(pretrained).absolute())
+    source = Source(name, pretrained, quick_gelu)
+    source.check_files()
+    return source

@@ -1,0 +1,202 @@
+"""Data sets of labelled images: reading a directory or CSV into a manifest of digests.
+
+The images stay where they are; the manifest says exactly which bytes were measured.
+"""
+
+import csv
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from governance.digests import canonical_json, digest_bytes, digest_json, load_json
+from governance.errors import InvalidInputError, NotFoundError
+from governance.progress import Meter, silent
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+class DatasetRole(StrEnum):
+    """What a data set may be used for."""
+
+    EVAL = "eval"
+    PROTOTYPES = "prototypes"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Attributes:
+        path: relative to the data set's root, with forward slashes.
+        label: class name.
+        domain: domain name, or None.
+        digest: of the file's bytes.
+    """
+
+    path: str
+    label: str
+    domain: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Exactly which images a data set holds.
+
+    Attributes:
+        items: ordered by path.
+        skipped: paths that could not be read and were left out on demand.
+    """
+
+    items: tuple[Item, ...]
+    skipped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as plain JSON values."""
+        return {
+            "items": [[item.path, item.label, item.domain, item.digest] for item in self.items],
+            "skipped": list(self.skipped),
+        }
+
+    def to_json(self) -> str:
+        """The manifest as canonical JSON."""
+        return canonical_json(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Inverse of `to_json`."""
+        value = load_json(text)
+        return cls(tuple(Item(*item) for item in value["items"]), tuple(value["skipped"]))
+
+    @property
+    def digest(self) -> str:
+        """Digest of the manifest."""
+        return digest_json(self.to_dict())
+
+    def counts(self) -> Counter[tuple[str, str | None]]:
+        """Number of images of each (class, domain)."""
+        return Counter((item.label, item.domain) for item in self.items)
+
+
+def scan(
+    location: Path,
+    skip_unreadable: bool = False,
+    meter: Meter = silent,
+) -> Manifest:
+    """Read every image once, take its digest and make sure that it decodes.
+
+    Args:
+        location: a directory ``domain/class/*.jpg`` or ``class/*.jpg``, or a CSV file with the columns ``path``,
+            ``class`` and optionally ``domain``, its paths relative to it.
+        skip_unreadable: leave images out that cannot be decoded, instead of refusing.
+        meter: shows progress.
+
+    Raises:
+        NotFoundError: the place does not exist.
+        InvalidInputError: no images, an unknown layout, an unreadable image.
+    """
+    if not location.exists():
+        raise NotFoundError(f"the data set {location} does not exist")
+    root = root_of(location)
+    entries = sorted(_csv_entries(location) if location.is_file() else _tree_entries(location))
+    if not entries:
+        raise InvalidInputError(
+            f"{location} holds no images; expected domain/class/*.jpg, class/*.jpg or a CSV of "
+            "path,class,domain"
+        )
+    items, skipped = [], []
+    with meter("checking images", len(entries)) as done:
+        for path, label, domain in entries:
+            problem, digest = _check_image(root / path)
+            if problem is None:
+                items.append(Item(path, label, domain or None, digest))
+            elif skip_unreadable:
+                skipped.append(path)
+            else:
+                raise InvalidInputError(
+                    f"image {root / path} cannot be read ({problem}); repair or remove it, or "
+                    "leave such images out with --skip-unreadable"
+                )
+            done(1)
+    if not items:
+        raise InvalidInputError(f"none of the {len(skipped)} images of {location} can be read")
+    return Manifest(tuple(items), tuple(skipped))
+
+
+def root_of(location: Path) -> Path:
+    """The directory that the manifest's paths are relative to."""
+    return location.parent if location.is_file() else location
+
+
+def files(location: Path, items: Sequence[Item]) -> list[tuple[Path, str]]:
+    """Path and digest of each image.
+
+    Raises:
+        NotFoundError: the place is gone.
+    """
+    if not location.exists():
+        raise NotFoundError(f"the data set's place {location} is gone; put it back to go on")
+    root = root_of(location)
+    return [(root / item.path, item.digest) for item in items]
+
+
+def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
+    """(path, class, domain or empty) of every image in a directory."""
+    depths = set()
+    for path in root.rglob("*"):
+        relative = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
+            continue
+        depths.add(len(relative.parts))
+        if len(depths) > 1 or not depths <= {2, 3}:
+            raise InvalidInputError(
+                f"{path} does not fit: images lie either all at domain/class/image or all at "
+                f"class/image below {root}"
+            )
+        *domain, label, _ = relative.parts
+        yield relative.as_posix(), label, domain[0] if domain else ""
+
+
+def _csv_entries(path: Path) -> Iterator[tuple[str, str, str]]:
+    try:
+        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
+        columns = set(rows.fieldnames or ())
+        if not {"path", "class"} <= columns or columns - {"path", "class", "domain"}:
+            raise InvalidInputError(
+                f"{path} must be a CSV with the columns path, class and optionally domain"
+            )
+        seen: set[str] = set()
+        for row in rows:
+            name, label, domain = (row.get(key) or "" for key in ("path", "class", "domain"))
+            if not name or not label or None in row:
+                raise InvalidInputError(f"{path}, line {rows.line_num}: path and class are needed")
+            if name in seen:
+                raise InvalidInputError(f"{path}, line {rows.line_num}: {name} stands twice")
+            seen.add(name)
+            yield name, label, domain
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"{path} cannot be read as CSV: {error}") from error
+
+
+def _check_image(path: Path) -> tuple[str | None, str]:
+    """Problem (None if it decodes) and digest of one file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return error.strerror or type(error).__name__, ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+    except Exception as error:  # decoders raise many types on damaged files
+        return str(error).splitlines()[0] if str(error) else type(error).__name__, ""
+    return None, digest_bytes(data)

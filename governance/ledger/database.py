@@ -1,0 +1,170 @@
+"""Opening the ledger: engine, transactions, and the check that its schema is the one this program knows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import OperationalError as DatabaseDown
+from sqlalchemy.orm import Session
+
+from governance.errors import ConflictError, UnavailableError
+
+VERSION_TABLE = "governance_alembic_version"
+"""Our own: MLflow owns ``alembic_version`` if somebody points both at one database."""
+
+HEAD = "0001"
+"""The migration this program was written for; a test compares it with the migrations themselves."""
+
+_LOCK_TIMEOUT_S = 30
+_WRITE = "governance_write"
+
+
+class Ledger:
+    """A database with the ledger's schema.
+
+    `read` and `write` are the two kinds of transaction. Long computations run between them, so that no lock is
+    held while images are encoded.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open `url` without touching it.
+
+        Raises:
+            UnavailableError: the URL cannot be used.
+        """
+        self.url = url
+        try:
+            self.engine = _make_engine(url)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise UnavailableError(f"the ledger database URL cannot be used: {error}") from error
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading one consistent state; it is rolled back at the end.
+
+        Raises:
+            UnavailableError: the database cannot be reached or is at another revision.
+        """
+        with _explained(self.url), Session(self.engine, expire_on_commit=False) as session:
+            check_revision(session.connection(), self.url)
+            yield session
+            session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session for one all-or-nothing change; commits at the end, rolls back on any exception.
+
+        Writers are serialised: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an advisory lock taken before anything
+        is read.
+
+        Raises:
+            UnavailableError: the database cannot be reached or is at another revision.
+            ConflictError: another writer held the lock too long or changed the same thing.
+        """
+        engine = self.engine.execution_options(**{_WRITE: True})
+        with _explained(self.url), Session(engine, expire_on_commit=False) as session:
+            connection = session.connection()
+            check_revision(connection, self.url)
+            if connection.dialect.name == "postgresql":
+                session.execute(text("SELECT pg_advisory_xact_lock(7161702512)"))
+            yield session
+            session.commit()
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A bare connection, whatever revision the schema is at.
+
+        Raises:
+            UnavailableError: the database cannot be reached.
+        """
+        with _explained(self.url), self.engine.connect() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close pooled connections."""
+        self.engine.dispose()
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Revision recorded in the database, None if it has no ledger."""
+    if not connection.dialect.has_table(connection, VERSION_TABLE):
+        return None
+    row = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).first()
+    return None if row is None else str(row[0])
+
+
+def check_revision(connection: Connection, url: str) -> None:
+    """Refuse to work on a schema other than `HEAD`.
+
+    Raises:
+        UnavailableError: with the command that helps.
+    """
+    revision = current_revision(connection)
+    if revision == HEAD:
+        return
+    where = make_url(url).render_as_string(hide_password=True)
+    if revision is None:
+        raise UnavailableError(
+            f"{where} holds no ledger; create it with `governance db upgrade`, or make a new "
+            "workspace with `governance init`"
+        )
+    hint = (
+        "run `governance db upgrade`"
+        if revision < HEAD
+        else "it was written by a newer version of this program; install that version"
+    )
+    raise UnavailableError(
+        f"the ledger in {where} is at revision {revision}, this program needs {HEAD}: {hint}"
+    )
+
+
+def _make_engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        parent = Path(parsed.database).parent
+        if not parent.is_dir():
+            raise UnavailableError(f"the directory of the ledger database {parent} does not exist")
+    engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def _configure(dbapi_connection, _record):  # type: ignore[no-untyped-def]
+        # The driver's own transaction handling would start transactions late and as readers.
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn the driver's errors into ours."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise ConflictError(
+            f"another change came first ({error.orig}); look at the record again and retry"
+        ) from error
+    except DatabaseDown as error:
+        if "locked" in str(error.orig):
+            raise ConflictError(
+                f"the ledger was locked by another writer for {_LOCK_TIMEOUT_S} s; try again"
+            ) from error
+        where = make_url(url).render_as_string(hide_password=True)
+        raise UnavailableError(f"the ledger {where} cannot be used: {error.orig}") from error
+    except DBAPIError as error:
+        where = make_url(url).render_as_string(hide_password=True)
+        raise UnavailableError(f"the ledger {where} failed: {error.orig}") from error

@@ -1,0 +1,33 @@
+"""What the digest of a record is made of; written by the workflow, recomputed by the audit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from governance.digests import digest_json, digest_mapping
+
+
+def factors_digest(factor_a: str, factor_b: str) -> str:
+    """Digest of P from the digests of its factors, equal to `Projector.digest`."""
+    return digest_mapping({"a": factor_a, "b": factor_b})
+
+
+def projector_digest(recipe: Mapping[str, Any], factors: str) -> str:
+    """Digest of a request's projector: how it was made and what came out."""
+    return digest_json({"recipe": dict(recipe), "factors": factors})
+
+
+def version_digest(
+    weights_digest: str, labels_digest: str, factors: str, projectors: Sequence[str]
+) -> str:
+    """Digest of what a version is: base weights, label space, composed factors, approved projectors.
+
+    Two versions with the same content have the same digest, whenever and in whatever order they were made.
+    """
+    return digest_json(
+        {
+            "base_weights": weights_digest,
+            "labels": labels_digest,
+            "factors": factors,
+            "projectors": sorted(projectors),
+        }
+    )

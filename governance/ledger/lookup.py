@@ -1,0 +1,133 @@
+"""Finding records by the names and numbers that people use."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from governance.errors import InvalidInputError, NotFoundError
+from governance.ledger.tables import Actor, Alias, Dataset, Model, ModelVersion, Request
+from governance.states import ACTIVE_STATES
+
+
+def check_free(
+    session: Session, table: type[Actor | Model | Dataset], what: str, name: str
+) -> None:
+    """Make sure that a name is not taken.
+
+    Raises:
+        InvalidInputError: it is.
+    """
+    if session.scalars(select(table.id).where(table.name == name)).first() is not None:
+        raise InvalidInputError(f"there is a {what} {name!r} already; choose another name")
+
+
+def find_actor(session: Session, name: str) -> Actor:
+    """Actor of that name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    actor = session.scalars(select(Actor).where(Actor.name == name)).one_or_none()
+    if actor is None:
+        raise NotFoundError(f"there is no actor {name!r}; an admin adds one: governance actor add")
+    return actor
+
+
+def find_model(session: Session, name: str | None) -> Model:
+    """Model of that name, or the only one if no name is given.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidInputError: no name is given and there are several.
+    """
+    query = select(Model).order_by(Model.id)
+    if name is not None:
+        model = session.scalars(query.where(Model.name == name)).one_or_none()
+        if model is None:
+            raise NotFoundError(f"there is no model {name!r}; see: governance model list")
+        return model
+    models = session.scalars(query).all()
+    if not models:
+        raise NotFoundError("no model is registered yet; see: governance model register --help")
+    if len(models) > 1:
+        names = ", ".join(model.name for model in models)
+        raise InvalidInputError(f"name one of the models with --model: {names}")
+    return models[0]
+
+
+def find_dataset(session: Session, name: str | None) -> Dataset:
+    """Data set of that name, or the only one to evaluate on if no name is given.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidInputError: no name is given and there are several.
+    """
+    if name is not None:
+        dataset = session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
+        if dataset is None:
+            raise NotFoundError(f"there is no data set {name!r}; see: governance dataset list")
+        return dataset
+    datasets = session.scalars(select(Dataset).where(Dataset.role == "eval")).all()
+    if not datasets:
+        raise NotFoundError(
+            "there is no data set to evaluate on yet; see: governance dataset add --help"
+        )
+    if len(datasets) > 1:
+        names = ", ".join(dataset.name for dataset in datasets)
+        raise InvalidInputError(f"name one of the data sets with --dataset: {names}")
+    return datasets[0]
+
+
+def find_request(session: Session, number: int) -> Request:
+    """Request of that id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    request = session.get(Request, number)
+    if request is None:
+        raise NotFoundError(f"there is no request {number}; see: governance request list")
+    return request
+
+
+def find_version(session: Session, model: Model, number: int) -> ModelVersion:
+    """Version of a model by its number.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    version = session.scalars(
+        select(ModelVersion).where(ModelVersion.model_id == model.id, ModelVersion.number == number)
+    ).one_or_none()
+    if version is None:
+        raise NotFoundError(
+            f"model {model.name!r} has no version {number}; see: governance version list"
+        )
+    return version
+
+
+def newest_version(session: Session, model: Model) -> ModelVersion:
+    """The version with the highest number; a registered model has at least the base version."""
+    return session.scalars(
+        select(ModelVersion)
+        .where(ModelVersion.model_id == model.id)
+        .order_by(ModelVersion.number.desc())
+        .limit(1)
+    ).one()
+
+
+def alias_version(session: Session, model: Model, alias: str) -> ModelVersion | None:
+    """The version that an alias points at in the ledger."""
+    row = session.get(Alias, (model.id, alias))
+    return None if row is None else row.version
+
+
+def active_requests(session: Session, model: Model) -> list[Request]:
+    """Requests whose edits belong to the newest version, by id."""
+    states = [state.value for state in ACTIVE_STATES]
+    return list(
+        session.scalars(
+            select(Request)
+            .where(Request.model_id == model.id, Request.state.in_(states))
+            .order_by(Request.id)
+        )
+    )

@@ -1,0 +1,271 @@
+"""Tables of the ledger, created only by the Alembic migrations under ``migrations/``.
+
+Rows that are facts (events, decisions, projectors, reports, versions, arrays) never change: triggers forbid it on both
+databases. Rows that hold a current state (a request's state, an alias) change only together with an event, in the
+same transaction, through `governance.workflow`.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from governance.ledger.types import UtcDateTime
+from governance.states import State
+
+Digest = String(71)
+
+
+class Base(DeclarativeBase):
+    """Declarative base; constraint names are fixed so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Event(Base):
+    """One append-only, hash-chained entry; `governance.ledger.events` writes and checks it."""
+
+    __tablename__ = "events"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(80), index=True)
+    subject: Mapped[str] = mapped_column(String(200), index=True)
+    payload: Mapped[str] = mapped_column(Text)
+    prev_digest: Mapped[str] = mapped_column(Digest, unique=True)
+    digest: Mapped[str] = mapped_column(Digest, unique=True)
+
+
+class Array(Base):
+    """A matrix as bytes, addressed by its digest (`governance.digests.digest_array`)."""
+
+    __tablename__ = "arrays"
+
+    digest: Mapped[str] = mapped_column(Digest, primary_key=True)
+    dtype: Mapped[str] = mapped_column(String(16))
+    shape: Mapped[list[int]] = mapped_column(JSON)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Actor(Base):
+    """Somebody who acts."""
+
+    __tablename__ = "actors"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    active: Mapped[bool] = mapped_column(default=True)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Model(Base):
+    """A registered base model with its label space and prompt bank."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    source: Mapped[dict[str, Any]] = mapped_column(JSON)
+    weights_digest: Mapped[str] = mapped_column(Digest)
+    preprocess_digest: Mapped[str] = mapped_column(Digest)
+    dimension: Mapped[int]
+    fold_path: Mapped[str] = mapped_column(String(200))
+    logit_scale: Mapped[float]
+    labels: Mapped[dict[str, Any]] = mapped_column(JSON)
+    labels_digest: Mapped[str] = mapped_column(Digest)
+    bank_rows: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    bank_scores: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    registered_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Dataset(Base):
+    """A data set of labelled images; the images stay where they are, their digests are kept."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    role: Mapped[str] = mapped_column(String(20))
+    location: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Digest)
+    images: Mapped[int]
+    skipped: Mapped[int]
+    manifest: Mapped[str] = mapped_column(Text, deferred=True)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Request(Base):
+    """A forget request; `state` is assigned only by `governance.workflow.transition`."""
+
+    __tablename__ = "requests"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), index=True)
+    state: Mapped[str] = mapped_column(String(20), index=True, default=State.FILED.value)
+    basis: Mapped[str] = mapped_column(String(80))
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    filed_by: Mapped[str] = mapped_column(String(200))
+    filed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    model: Mapped[Model] = relationship()
+    targets: Mapped[list["RequestTarget"]] = relationship(order_by="RequestTarget.id")
+    private: Mapped["RequestPrivate"] = relationship()
+    decisions: Mapped[list["Decision"]] = relationship(order_by="Decision.id")
+    projectors: Mapped[list["ProjectorRecord"]] = relationship(order_by="ProjectorRecord.id")
+
+    @property
+    def projector(self) -> "ProjectorRecord | None":
+        """The newest preparation, the one that a decision is about."""
+        return self.projectors[-1] if self.projectors else None
+
+
+class RequestTarget(Base):
+    """One target of a request: a class, a domain, or a class in a domain."""
+
+    __tablename__ = "request_targets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), index=True)
+    label: Mapped[str | None] = mapped_column(String(200))
+    domain: Mapped[str | None] = mapped_column(String(200))
+
+
+class RequestPrivate(Base):
+    """What may be personal data. The log holds only a salted commitment, so this stays erasable."""
+
+    __tablename__ = "request_private"
+
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    salt: Mapped[str] = mapped_column(String(64))
+    subject_ref: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+
+class ProjectorRecord(Base):
+    """One request's fitted edit: recipe, factors and digest."""
+
+    __tablename__ = "projectors"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), index=True)
+    recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
+    factor_a: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    factor_b: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    digest: Mapped[str] = mapped_column(Digest)
+    rank: Mapped[int]
+    condition: Mapped[float]
+    tolerance: Mapped[float]
+    prepared_by: Mapped[str] = mapped_column(String(200))
+    prepared_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    run_id: Mapped[str | None] = mapped_column(String(64))
+
+    report: Mapped["Report"] = relationship(
+        primaryjoin="and_(Report.projector_id == ProjectorRecord.id, Report.purpose == 'prepare')",
+        viewonly=True,
+    )
+
+
+class Report(Base):
+    """A before/after evaluation; `content` is canonical JSON and `digest` its digest."""
+
+    __tablename__ = "evaluation_reports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(20))
+    projector_id: Mapped[int | None] = mapped_column(ForeignKey("projectors.id"), index=True)
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    content: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Digest)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    dataset: Mapped[Dataset] = relationship()
+
+
+class Decision(Base):
+    """An approval or rejection, bound to what was decided on."""
+
+    __tablename__ = "decisions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), index=True)
+    ruling: Mapped[str] = mapped_column(String(20))
+    actor: Mapped[str] = mapped_column(String(200))
+    comment: Mapped[str | None] = mapped_column(Text)
+    projector_digest: Mapped[str | None] = mapped_column(Digest)
+    report_digest: Mapped[str | None] = mapped_column(Digest)
+    decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ModelVersion(Base):
+    """A version of a model: its active set and the one matrix that does it all. Number 1 is the base model."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (UniqueConstraint("model_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), index=True)
+    number: Mapped[int]
+    parent: Mapped[int | None]
+    digest: Mapped[str] = mapped_column(Digest)
+    recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
+    factor_a: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    factor_b: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    weights_digest: Mapped[str] = mapped_column(Digest)
+    created_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    run_id: Mapped[str] = mapped_column(String(64))
+    registry_version: Mapped[str] = mapped_column(String(20))
+
+    model: Mapped[Model] = relationship()
+    members: Mapped[list["VersionMember"]] = relationship(order_by="VersionMember.request_id")
+    reports: Mapped[list[Report]] = relationship(order_by=Report.id, viewonly=True)
+
+
+class VersionMember(Base):
+    """A request in a version's active set, with the projector that was approved."""
+
+    __tablename__ = "version_members"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    projector_id: Mapped[int] = mapped_column(ForeignKey("projectors.id"))
+
+    request: Mapped[Request] = relationship()
+    projector: Mapped[ProjectorRecord] = relationship()
+
+
+class Alias(Base):
+    """The ledger's view of ``candidate`` and ``champion``; MLflow mirrors it."""
+
+    __tablename__ = "aliases"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+
+    version: Mapped[ModelVersion] = relationship()
+
+
+IMMUTABLE_TABLES = (
+    "events",
+    "arrays",
+    "request_targets",
+    "projectors",
+    "evaluation_reports",
+    "decisions",
+    "model_versions",
+    "version_members",
+)
+"""Tables whose rows triggers protect from UPDATE and DELETE."""

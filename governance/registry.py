@@ -1,0 +1,220 @@
+"""The adapter to MLflow, the only import of it: a mirror of the ledger, never the record.
+
+One experiment and one registered model for each base model, one run for each preparation and each version. Every call
+can be repeated: what it would make is looked up by its key first.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow reads it
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from safetensors.torch import save_file
+from torch import Tensor
+
+from governance.errors import UnavailableError
+
+KEY_TAG = "governance.key"
+NUMBER_TAG = "governance.version"
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What a run keeps.
+
+    Attributes:
+        params: hyperparameters and identities.
+        metrics: figures.
+        records: JSON documents by file name.
+        tensors: safetensors files by file name, each named tensors.
+        tags: run tags; model versions get them too.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    records: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A model version in MLflow."""
+
+    run_id: str
+    version: str
+
+
+class Registry:
+    """MLflow at one tracking URI."""
+
+    def __init__(self, tracking_uri: str, artifact_dir: Path) -> None:
+        """Address a store without touching it.
+
+        Args:
+            tracking_uri: any MLflow tracking URI.
+            artifact_dir: where a SQLite store without a server keeps artifacts.
+        """
+        self.tracking_uri = tracking_uri
+        self._artifact_dir = artifact_dir
+        self._client: MlflowClient | None = None
+
+    def log_run(self, model: str, key: str, name: str, artifacts: Artifacts) -> str:
+        """Log a run of the model's experiment, or complete the one that an earlier try began.
+
+        Args:
+            model: base model name.
+            key: what identifies the work, so that repeating it does not make a second run.
+            name: shown to people.
+            artifacts: what to keep.
+
+        Returns:
+            The run id.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            client = self._connected()
+            experiment = self._experiment(model)
+            found = client.search_runs(
+                [experiment], filter_string=f"tags.`{KEY_TAG}` = '{key}'", max_results=1
+            )
+            if found and found[0].info.status == "FINISHED":
+                return str(found[0].info.run_id)
+            run = (
+                found[0]
+                if found
+                else client.create_run(
+                    experiment, tags={KEY_TAG: key, **artifacts.tags}, run_name=name
+                )
+            )
+            run_id = str(run.info.run_id)
+            self._fill(client, run_id, artifacts)
+            client.set_terminated(run_id)
+            return run_id
+
+    def register(
+        self, model: str, key: str, number: int, name: str, artifacts: Artifacts
+    ) -> RegisteredVersion:
+        """Log a version's run and register it as a version of the model; repeatable by `key`.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        run_id = self.log_run(model, key, name, artifacts)
+        with self._explained():
+            client = self._connected()
+            self._registered_model(client, model)
+            for version in client.search_model_versions(f"name = '{model}'"):
+                if version.tags.get(KEY_TAG) == key:
+                    return RegisteredVersion(run_id, str(version.version))
+            version = client.create_model_version(
+                model,
+                source=client.get_run(run_id).info.artifact_uri,
+                run_id=run_id,
+                tags={KEY_TAG: key, NUMBER_TAG: str(number), **artifacts.tags},
+            )
+            return RegisteredVersion(run_id, str(version.version))
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Point an alias at a version; repeatable.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            self._connected().set_registered_model_alias(model, alias, version)
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """Alias → version as MLflow has them now.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            found = self._connected().get_registered_model(model).aliases
+        return {str(alias): str(version) for alias, version in found.items()}
+
+    def version_tags(self, model: str, version: str) -> dict[str, str]:
+        """Tags of a version as MLflow has them now.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            return dict(self._connected().get_model_version(model, version).tags)
+
+    def check(self) -> None:
+        """Make sure that the store answers; a new SQLite store is created.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        with self._explained():
+            self._connected().search_experiments(max_results=1)
+
+    def _connected(self) -> MlflowClient:
+        if self._client is None:
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+            self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        return self._client
+
+    def _experiment(self, model: str) -> str:
+        client, name = self._connected(), f"governance/{model}"
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        local = self.tracking_uri.startswith("sqlite:")
+        location = (self._artifact_dir / model).absolute().as_uri() if local else None
+        return str(client.create_experiment(name, artifact_location=location))
+
+    @staticmethod
+    def _registered_model(client: MlflowClient, model: str) -> None:
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    @staticmethod
+    def _fill(client: MlflowClient, run_id: str, artifacts: Artifacts) -> None:
+        at = int(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, at, 0) for key, value in artifacts.metrics.items()],
+            params=[Param(key, str(value)) for key, value in artifacts.params.items()],
+            tags=[RunTag(key, value) for key, value in artifacts.tags.items()],
+        )
+        with tempfile.TemporaryDirectory() as directory:
+            for name, record in artifacts.records.items():
+                text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+                (Path(directory) / name).write_text(text, encoding="utf-8")
+            for name, tensors in artifacts.tensors.items():
+                save_file(dict(tensors), Path(directory) / name)
+            client.log_artifacts(run_id, directory)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except MlflowException as error:
+            raise UnavailableError(
+                f"MLflow at {self.tracking_uri} refused: {str(error).splitlines()[0]}"
+            ) from error
+        except OSError as error:
+            raise UnavailableError(
+                f"MLflow at {self.tracking_uri} cannot be reached: {error}"
+            ) from error

@@ -1,0 +1,93 @@
+"""The content of a report on one request or one version, ready to be shown or stored as JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from governance.errors import InvalidInputError
+from governance.ledger.events import head, stream
+from governance.ledger.tables import ModelVersion, Request
+from governance.ledger.types import now
+from governance.reports.records import (
+    event_record,
+    model_record,
+    report_record,
+    request_record,
+    version_record,
+)
+
+LIMITS = (
+    "The edit changes one matrix, the final projection of the image tower. It removes what can be read linearly "
+    "through the joint embedding of images and texts, and nothing else.",
+    "It is not a certified deletion. The features before that projection are untouched; somebody who holds the "
+    "model's weights, or the original ones, can train a new classifier on them and recognise the concept again.",
+    "Other outputs of the same image tower, such as captions, are not covered.",
+    "The figures hold for the prompts and images named here. Other words for the concept, and other images, can "
+    "behave differently.",
+    "Dropping the request from a later version brings the concept back.",
+)
+"""What every report says of the edit, whatever the figures."""
+
+
+def request_document(session: Session, request: Request) -> dict[str, Any]:
+    """Everything about one request.
+
+    Raises:
+        InvalidInputError: it is not prepared, so there is nothing to report yet.
+    """
+    if not request.projectors:
+        raise InvalidInputError(
+            f"request {request.id} is not prepared, so there is no figure to report yet"
+        )
+    newest = request.projectors[-1]
+    return {
+        "format": 1,
+        "kind": "request",
+        "title": f"Request {request.id}",
+        "model": _model(request.model),
+        "requests": [request_record(request)],
+        "version": None,
+        "reports": [report_record(newest.report)],
+        "history": _history(session, [f"request:{request.id}"]),
+        "limits": list(LIMITS),
+        **_stamp(session),
+    }
+
+
+def version_document(session: Session, version: ModelVersion) -> dict[str, Any]:
+    """Everything about one version and the requests it holds."""
+    name = version.model.name
+    members = [member.request for member in version.members]
+    subjects = [f"version:{name}/{version.number}", *(f"request:{r.id}" for r in members)]
+    return {
+        "format": 1,
+        "kind": "version",
+        "title": f"{name}, version {version.number}",
+        "model": _model(version.model),
+        "requests": [request_record(request) for request in members],
+        "version": version_record(session, version),
+        "reports": [report_record(report) for report in version.reports],
+        "history": _history(session, subjects),
+        "limits": list(LIMITS),
+        **_stamp(session),
+    }
+
+
+def _model(model: Any) -> dict[str, Any]:
+    record = model_record(model)
+    labels = record.pop("labels")
+    return record | {"classes": labels["classes"], "domains": labels["domains"]}
+
+
+def _history(session: Session, subjects: Sequence[str]) -> list[dict[str, Any]]:
+    events = [event_record(event) for subject in subjects for event in stream(session, subject)]
+    return sorted(events, key=lambda event: int(event["seq"]))
+
+
+def _stamp(session: Session) -> dict[str, Any]:
+    last = head(session)
+    return {
+        "made_at": now().isoformat(timespec="seconds"),
+        "ledger_head": {"seq": last.seq, "digest": last.digest} if last else None,
+    }

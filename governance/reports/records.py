@@ -1,0 +1,153 @@
+"""Ledger records as plain JSON values, the same everywhere: ``--json``, reports, exports."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from governance.digests import load_json
+from governance.ledger.tables import (
+    Actor,
+    Alias,
+    Dataset,
+    Decision,
+    Event,
+    Model,
+    ModelVersion,
+    ProjectorRecord,
+    Report,
+    Request,
+)
+from governance.ledger.types import now
+from governance.states import OPEN_STATES, State
+from governance.unlearning.targets import Target
+
+
+def actor_record(actor: Actor) -> dict[str, Any]:
+    """An actor."""
+    return {
+        "name": actor.name,
+        "roles": actor.roles,
+        "active": actor.active,
+        "added_at": actor.added_at.isoformat(),
+    }
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """A base model and its label space."""
+    return {
+        "name": model.name,
+        "source": model.source,
+        "weights_digest": model.weights_digest,
+        "preprocess_digest": model.preprocess_digest,
+        "dimension": model.dimension,
+        "fold_path": model.fold_path,
+        "logit_scale": model.logit_scale,
+        "labels": model.labels,
+        "labels_digest": model.labels_digest,
+        "registered_at": model.registered_at.isoformat(),
+    }
+
+
+def dataset_record(dataset: Dataset) -> dict[str, Any]:
+    """A data set without its manifest."""
+    return {
+        "name": dataset.name,
+        "role": dataset.role,
+        "location": dataset.location,
+        "digest": dataset.digest,
+        "images": dataset.images,
+        "skipped": dataset.skipped,
+        "added_at": dataset.added_at.isoformat(),
+    }
+
+
+def request_record(request: Request) -> dict[str, Any]:
+    """A request with its targets, newest projector and decisions."""
+    targets = [Target(target.label, target.domain) for target in request.targets]
+    overdue = State(request.state) in OPEN_STATES and request.due_at < now()
+    return {
+        "id": request.id,
+        "model": request.model.name,
+        "state": request.state,
+        "targets": [target.to_dict() for target in targets],
+        "scope": "; ".join(target.describe() for target in targets),
+        "basis": request.basis,
+        "reason": request.private.reason,
+        "subject_ref": request.private.subject_ref,
+        "filed_by": request.filed_by,
+        "filed_at": request.filed_at.isoformat(),
+        "due_at": request.due_at.isoformat(),
+        "overdue": overdue,
+        "projector": projector_record(request.projector) if request.projector else None,
+        "decisions": [decision_record(decision) for decision in request.decisions],
+    }
+
+
+def projector_record(projector: ProjectorRecord) -> dict[str, Any]:
+    """A projector: its recipe and numbers, not its factors."""
+    return {
+        "digest": projector.digest,
+        "rank": projector.rank,
+        "condition": projector.condition,
+        "tolerance": projector.tolerance,
+        "recipe": projector.recipe,
+        "prepared_by": projector.prepared_by,
+        "prepared_at": projector.prepared_at.isoformat(),
+        "run_id": projector.run_id,
+    }
+
+
+def decision_record(decision: Decision) -> dict[str, Any]:
+    """A decision and what it binds."""
+    return {
+        "ruling": decision.ruling,
+        "actor": decision.actor,
+        "comment": decision.comment,
+        "projector_digest": decision.projector_digest,
+        "report_digest": decision.report_digest,
+        "decided_at": decision.decided_at.isoformat(),
+    }
+
+
+def report_record(report: Report) -> dict[str, Any]:
+    """An evaluation report with its content on the top level."""
+    return {
+        **load_json(report.content),
+        "digest": report.digest,
+        "created_at": report.created_at.isoformat(),
+    }
+
+
+def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
+    """A model version with its aliases; reports are left out."""
+    names = session.scalars(
+        select(Alias.name).where(Alias.version_id == version.id).order_by(Alias.name)
+    )
+    return {
+        "model": version.model.name,
+        "version": version.number,
+        "parent": version.parent,
+        "active_requests": [member.request_id for member in version.members],
+        "aliases": list(names),
+        "digest": version.digest,
+        "weights_digest": version.weights_digest,
+        "created_by": version.created_by,
+        "created_at": version.created_at.isoformat(),
+        "run_id": version.run_id,
+        "registry_version": version.registry_version,
+    }
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    """An event as it stands in the log."""
+    return {
+        "seq": event.seq,
+        "at": event.at,
+        "actor": event.actor,
+        "action": event.action,
+        "subject": event.subject,
+        "payload": load_json(event.payload),
+        "prev_digest": event.prev_digest,
+        "digest": event.digest,
+    }

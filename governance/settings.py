@@ -1,0 +1,180 @@
+"""Where a workspace keeps its things, and what its configuration file says.
+
+Order of precedence: command-line flag, environment variable, ``governance.toml`` in the home, default.
+"""
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from governance.errors import InvalidInputError, NotFoundError
+
+CONFIG_NAME = "governance.toml"
+DEFAULT_HOME = Path(".governance")
+FORMAT = 1
+
+_CONFIG_TEXT = """\
+# Workspace of `governance`. Flags and environment variables take precedence over this file.
+format = {format}
+
+# Who acts when neither --actor nor GOVERNANCE_ACTOR says so.
+actor = {actor}
+
+# The ledger (default: SQLite in this directory).
+{database}
+
+# MLflow tracking and registry (default: SQLite in this directory).
+{tracking_uri}
+
+# A version is promoted only if it passes these gates, on every report it was evaluated with.
+[gates]
+max_forget_accuracy = {max_forget_accuracy}   # of the forgotten images still recognised, for requests of strength 1
+max_retain_drop = {max_retain_drop}       # of accuracy lost on everything else, against the base model
+"""
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """Thresholds of the promotion gates, as fractions."""
+
+    max_forget_accuracy: float = 0.2
+    max_retain_drop: float = 0.03
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that names a place or a person, resolved once for a command."""
+
+    home: Path
+    database_url: str
+    tracking_uri: str
+    actor: str | None = None
+    gates: GateLimits = field(default_factory=GateLimits)
+
+    @property
+    def cache_dir(self) -> Path:
+        """Embeddings, safe to delete: they are computed again when needed."""
+        return self.home / "cache"
+
+    @property
+    def artifact_dir(self) -> Path:
+        """Where the default MLflow store keeps artifacts."""
+        return self.home / "mlartifacts"
+
+
+def _sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path.resolve().as_posix()}"
+
+
+def config_text(actor: str, database_url: str | None, tracking_uri: str | None) -> str:
+    """Content of a new workspace's configuration file, naming the stores that are not the default ones."""
+    limits = GateLimits()
+    return _CONFIG_TEXT.format(
+        format=FORMAT,
+        actor=json.dumps(actor),
+        database=_setting("database", database_url, "postgresql+psycopg://user@host/governance"),
+        tracking_uri=_setting("tracking_uri", tracking_uri, "http://localhost:5000"),
+        max_forget_accuracy=limits.max_forget_accuracy,
+        max_retain_drop=limits.max_retain_drop,
+    )
+
+
+def _setting(key: str, value: str | None, example: str) -> str:
+    # A JSON string is a TOML basic string too.
+    return f"# {key} = {json.dumps(example)}" if value is None else f"{key} = {json.dumps(value)}"
+
+
+def home_path(home: str | Path | None) -> Path:
+    """The workspace directory from the flag, ``GOVERNANCE_HOME`` or the default, made absolute."""
+    return Path(home or os.environ.get("GOVERNANCE_HOME") or DEFAULT_HOME).absolute()
+
+
+def load_settings(
+    home: str | Path | None = None,
+    database_url: str | None = None,
+    tracking_uri: str | None = None,
+    actor: str | None = None,
+) -> Settings:
+    """Settings of an existing workspace.
+
+    Raises:
+        NotFoundError: `home` is not a workspace.
+        InvalidInputError: its configuration file cannot be used.
+    """
+    directory = home_path(home)
+    path = directory / CONFIG_NAME
+    if not path.is_file():
+        raise NotFoundError(
+            f"{directory} is not a workspace (it has no {CONFIG_NAME}); make one with "
+            "`governance init`, or name another with --home or GOVERNANCE_HOME"
+        )
+    settings = _from_config(directory, _read_config(path), path)
+    environment = os.environ
+    return replace(
+        settings,
+        database_url=database_url
+        or environment.get("GOVERNANCE_DATABASE_URL")
+        or settings.database_url,
+        tracking_uri=tracking_uri
+        or environment.get("MLFLOW_TRACKING_URI")
+        or settings.tracking_uri,
+        actor=actor or environment.get("GOVERNANCE_ACTOR") or settings.actor,
+    )
+
+
+def new_settings(
+    home: Path, database_url: str | None, tracking_uri: str | None, actor: str
+) -> Settings:
+    """Settings of a workspace that is about to be made."""
+    return Settings(
+        home=home,
+        database_url=database_url
+        or os.environ.get("GOVERNANCE_DATABASE_URL")
+        or _sqlite_url(home / "ledger.db"),
+        tracking_uri=tracking_uri
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or _sqlite_url(home / "mlflow.db"),
+        actor=actor,
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+
+
+def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
+    unknown = config.keys() - {"format", "actor", "database", "tracking_uri", "gates"}
+    if unknown:
+        raise InvalidInputError(f"{path} has an unknown key: {', '.join(sorted(unknown))}")
+    if config.get("format") != FORMAT:
+        raise InvalidInputError(
+            f"{path} has format {config.get('format')!r}; this program reads format {FORMAT}"
+        )
+    for key in ("actor", "database", "tracking_uri"):
+        if not isinstance(config.get(key, ""), str):
+            raise InvalidInputError(f"{path}: {key} must be a string")
+    return Settings(
+        home=home,
+        database_url=config.get("database") or _sqlite_url(home / "ledger.db"),
+        tracking_uri=config.get("tracking_uri") or _sqlite_url(home / "mlflow.db"),
+        actor=config.get("actor"),
+        gates=_gates(config.get("gates", {}), path),
+    )
+
+
+def _gates(table: Any, path: Path) -> GateLimits:
+    known = GateLimits.__dataclass_fields__.keys()
+    if not isinstance(table, dict) or table.keys() - known:
+        raise InvalidInputError(f"{path}: [gates] may hold {', '.join(known)} and nothing else")
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InvalidInputError(
+                f"{path}: gates.{key} must be a fraction from 0 to 1, not {value!r}"
+            )
+    return GateLimits(**table)

@@ -1,0 +1,145 @@
+"""Grounds and states of a forget request, the actions on it, who may act, and the one transition table.
+
+Pure data and pure functions: ``workflow`` is the only caller that changes a state, and it asks here.
+"""
+
+from enum import StrEnum
+
+from governance.errors import RefusedError
+
+
+class State(StrEnum):
+    """Where a forget request stands."""
+
+    FILED = "filed"
+    PREPARED = "prepared"
+    APPROVED = "approved"
+    APPLIED = "applied"
+    RELEASED = "released"
+    REINSTATED = "reinstated"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    CLOSED = "closed"
+
+
+class Action(StrEnum):
+    """What can be done to a forget request; also the verb of its ledger event."""
+
+    PREPARE = "prepared"
+    EVALUATE = "evaluated"
+    APPROVE = "approved"
+    REJECT = "rejected"
+    WITHDRAW = "withdrawn"
+    EXTEND = "extended"
+    APPLY = "applied"
+    RELEASE = "released"
+    REINSTATE = "reinstated"
+    CLOSE = "closed"
+
+
+class Role(StrEnum):
+    """What an actor may do; an actor can hold several."""
+
+    COMPLIANCE = "compliance"
+    APPROVER = "approver"
+    MLOPS = "mlops"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+class Basis(StrEnum):
+    """On what ground forgetting is asked for."""
+
+    GDPR_17_1_A = "gdpr-17-1-a"
+    GDPR_17_1_B = "gdpr-17-1-b"
+    GDPR_17_1_C = "gdpr-17-1-c"
+    GDPR_17_1_D = "gdpr-17-1-d"
+    GDPR_17_1_E = "gdpr-17-1-e"
+    GDPR_17_1_F = "gdpr-17-1-f"
+    COURT_ORDER = "court-order"
+    LICENCE = "licence"
+    BIAS = "bias"
+    POLICY = "policy"
+
+
+TRANSITIONS: dict[tuple[State, Action], State] = {
+    (State.FILED, Action.PREPARE): State.PREPARED,
+    (State.PREPARED, Action.PREPARE): State.PREPARED,
+    # What was approved is one projector and one report; a new preparation voids the approval.
+    (State.APPROVED, Action.PREPARE): State.PREPARED,
+    (State.REINSTATED, Action.PREPARE): State.PREPARED,
+    (State.PREPARED, Action.EVALUATE): State.PREPARED,
+    (State.APPROVED, Action.EVALUATE): State.APPROVED,
+    (State.APPLIED, Action.EVALUATE): State.APPLIED,
+    (State.RELEASED, Action.EVALUATE): State.RELEASED,
+    (State.REINSTATED, Action.EVALUATE): State.REINSTATED,
+    (State.PREPARED, Action.APPROVE): State.APPROVED,
+    (State.FILED, Action.REJECT): State.REJECTED,
+    (State.PREPARED, Action.REJECT): State.REJECTED,
+    (State.FILED, Action.WITHDRAW): State.WITHDRAWN,
+    (State.PREPARED, Action.WITHDRAW): State.WITHDRAWN,
+    (State.APPROVED, Action.WITHDRAW): State.WITHDRAWN,
+    (State.REINSTATED, Action.WITHDRAW): State.WITHDRAWN,
+    (State.FILED, Action.EXTEND): State.FILED,
+    (State.PREPARED, Action.EXTEND): State.PREPARED,
+    (State.APPROVED, Action.EXTEND): State.APPROVED,
+    (State.APPLIED, Action.EXTEND): State.APPLIED,
+    (State.REINSTATED, Action.EXTEND): State.REINSTATED,
+    (State.APPROVED, Action.APPLY): State.APPLIED,
+    # The approval of a reinstated request still binds the same projector, so it may be applied again.
+    (State.REINSTATED, Action.APPLY): State.APPLIED,
+    (State.APPLIED, Action.RELEASE): State.RELEASED,
+    (State.APPLIED, Action.REINSTATE): State.REINSTATED,
+    (State.RELEASED, Action.REINSTATE): State.REINSTATED,
+    (State.CLOSED, Action.REINSTATE): State.REINSTATED,
+    (State.RELEASED, Action.CLOSE): State.CLOSED,
+}
+"""Every allowed step. Whatever is not in this table is refused."""
+
+ACTIVE_STATES = frozenset({State.APPLIED, State.RELEASED, State.CLOSED})
+"""States in which a request's edit is part of the newest model version."""
+
+OPEN_STATES = frozenset(
+    {State.FILED, State.PREPARED, State.APPROVED, State.APPLIED, State.REINSTATED}
+)
+"""States in which the deadline of a request is still running."""
+
+PERMISSIONS: dict[str, frozenset[Role]] = {
+    "actor.manage": frozenset({Role.ADMIN}),
+    "model.register": frozenset({Role.MLOPS, Role.ADMIN}),
+    "dataset.add": frozenset({Role.MLOPS, Role.COMPLIANCE, Role.ADMIN}),
+    "request.file": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.prepare": frozenset({Role.MLOPS, Role.ADMIN}),
+    "request.evaluate": frozenset({Role.MLOPS, Role.AUDITOR, Role.ADMIN}),
+    "request.decide": frozenset({Role.APPROVER, Role.ADMIN}),
+    "request.withdraw": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.extend": frozenset({Role.COMPLIANCE, Role.APPROVER, Role.ADMIN}),
+    "request.close": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "version.apply": frozenset({Role.MLOPS, Role.ADMIN}),
+    "version.evaluate": frozenset({Role.MLOPS, Role.AUDITOR, Role.ADMIN}),
+    "version.promote": frozenset({Role.MLOPS, Role.ADMIN}),
+    "version.rollback": frozenset({Role.MLOPS, Role.ADMIN}),
+    "version.export": frozenset({Role.MLOPS, Role.AUDITOR, Role.ADMIN}),
+    "report.export": frozenset(Role),
+}
+"""Roles that may perform each permission-checked verb."""
+
+
+def allowed_actions(state: State) -> tuple[Action, ...]:
+    """Actions that the transition table allows in `state`, in the order of `Action`."""
+    return tuple(action for action in Action if (state, action) in TRANSITIONS)
+
+
+def next_state(state: State, action: Action) -> State:
+    """State after `action` in `state`.
+
+    Raises:
+        RefusedError: the table has no such step.
+    """
+    try:
+        return TRANSITIONS[state, action]
+    except KeyError:
+        possible = ", ".join(a.value for a in allowed_actions(state)) or "nothing any more"
+        raise RefusedError(
+            f"it is {state.value} and cannot be {action.value}; it can be {possible}"
+        ) from None

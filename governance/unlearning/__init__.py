@@ -1,0 +1,1 @@
+"""The edit itself: pure functions on tensors, without files, databases or models."""

@@ -1,0 +1,93 @@
+"""The prompt bank: unit text embeddings of every (class, domain) of a label space.
+
+Composing and evaluating versions needs only the bank, neither the model nor its tokenizer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from governance.errors import IntegrityError
+from governance.unlearning.labels import PLACEHOLDER, LabelSpace
+
+Pair = tuple[str, str | None]
+"""A (class, domain); domain None stands for the row that names no domain."""
+
+
+@dataclass(frozen=True)
+class PromptBank:
+    """Rows to fit with and rows to score with.
+
+    Attributes:
+        labels: the label space.
+        rows: (1 + domains) · classes × d, float64, unit length; the mean of the unit embeddings of
+            a pair's templates. Ordered by `pairs`.
+        scores: the same shape, one prompt each: the score template, then the first template of each domain.
+    """
+
+    labels: LabelSpace
+    rows: Tensor
+    scores: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes.
+
+        Raises:
+            IntegrityError: the tensors do not have one row for each pair.
+        """
+        count = len(self.pairs)
+        if self.rows.shape[0] != count or self.rows.shape != self.scores.shape:
+            raise IntegrityError(
+                f"the prompt bank has {tuple(self.rows.shape)} and {tuple(self.scores.shape)} "
+                f"rows for {count} pairs"
+            )
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The (class, domain) of each row: first without a domain, then domain by domain."""
+        domains: tuple[str | None, ...] = (None, *self.labels.domains)
+        return [(label, domain) for domain in domains for label in self.labels.classes]
+
+    @property
+    def dimension(self) -> int:
+        """d, the width of the joint embedding."""
+        return int(self.rows.shape[1])
+
+    @property
+    def plain_scores(self) -> Tensor:
+        """Classes × d: the zero-shot classifier that names no domain."""
+        return self.scores[: len(self.labels.classes)]
+
+    @property
+    def domain_scores(self) -> Tensor:
+        """Domains · classes × d: the classifier over every (class, domain), domain by domain."""
+        return self.scores[len(self.labels.classes) :]
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows scaled to length one, float64; a zero row stays zero."""
+    return torch.nn.functional.normalize(rows.to(torch.float64), dim=-1)
+
+
+def build_bank(labels: LabelSpace, encode_text: Callable[[Sequence[str]], Tensor]) -> PromptBank:
+    """Embed a label space.
+
+    Args:
+        labels: the label space.
+        encode_text: n prompts → n × d embeddings, any float dtype, any length.
+    """
+    prompts: list[str] = []
+    spans: list[tuple[int, int]] = []
+    scored: list[str] = []
+    for domain in (None, *labels.domains):
+        templates = labels.templates if domain is None else labels.domain_templates[domain]
+        score = labels.score_template if domain is None else templates[0]
+        for label in labels.classes:
+            spans.append((len(prompts), len(prompts) + len(templates)))
+            prompts.extend(template.replace(PLACEHOLDER, label) for template in templates)
+            scored.append(score.replace(PLACEHOLDER, label))
+    embeddings = unit(encode_text([*prompts, *scored]))
+    rows = torch.stack([embeddings[start:stop].mean(dim=0) for start, stop in spans])
+    return PromptBank(labels, unit(rows), embeddings[len(prompts) :])

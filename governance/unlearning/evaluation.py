@@ -1,0 +1,224 @@
+"""Zero-shot accuracy before and after an edit, from cached image embeddings.
+
+An edit is a rank-k correction of the logits, E P Tᵀ = E Tᵀ + (E A)(B Tᵀ), so no image is ever encoded again.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from governance.errors import InvalidInputError
+from governance.unlearning.bank import PromptBank
+from governance.unlearning.projector import Projector, identity
+from governance.unlearning.targets import Target, covered
+
+Z95 = 1.959963984540054
+"""Two-sided 95% quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of samples with its 95% Wilson score interval."""
+
+    correct: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        """The share itself; not a number without samples."""
+        return self.correct / self.n if self.n else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson (1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
+        if not self.n:
+            return 0.0, 1.0
+        p, z2 = self.value, Z95**2 / self.n
+        centre = p + z2 / 2
+        half = Z95 * math.sqrt(p * (1 - p) / self.n + z2 / (4 * self.n))
+        low = 0.0 if self.correct == 0 else (centre - half) / (1 + z2)
+        high = 1.0 if self.correct == self.n else (centre + half) / (1 + z2)
+        return low, high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and interval as plain JSON values."""
+        low, high = self.interval
+        return {"n": self.n, "correct": self.correct, "low": low, "high": high}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Embedded images of a data set.
+
+    Attributes:
+        features: n × d image embeddings before the edit, float32, any length.
+        labels: class name of each.
+        domains: domain name of each, or None.
+    """
+
+    features: Tensor
+    labels: Sequence[str]
+    domains: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Which images a version of the model classifies right.
+
+    Attributes:
+        plain: n booleans; argmax over all classes with the score template.
+        by_domain: n booleans; argmax over all (class, domain) prompts, both must be right. None where an image has no
+            domain of the label space.
+    """
+
+    plain: Tensor
+    by_domain: Tensor | None
+
+
+def predict(samples: Samples, bank: PromptBank, projector: Projector | None) -> Predictions:
+    """Classify every image zero-shot with a version of the model.
+
+    Args:
+        samples: embedded images.
+        bank: prompts of the model's label space.
+        projector: the edit, None for the unedited model.
+
+    Raises:
+        InvalidInputError: the data set does not fit the label space or the width of the bank.
+    """
+    _check_fit(samples, bank)
+    edit = projector or identity(bank.dimension)
+    classes, domains = bank.labels.classes, bank.labels.domains
+    truth = torch.tensor([classes.index(label) for label in samples.labels])
+    plain = edited_logits(samples.features, bank.plain_scores, edit).argmax(dim=1) == truth
+    if not domains or not all(domain in domains for domain in samples.domains):
+        return Predictions(plain, None)
+    places = torch.tensor([domains.index(str(domain)) for domain in samples.domains])
+    best = edited_logits(samples.features, bank.domain_scores, edit).argmax(dim=1)
+    return Predictions(plain, best == places * len(classes) + truth)
+
+
+def evaluate(
+    samples: Samples, bank: PromptBank, targets: Sequence[Target], projector: Projector | None
+) -> dict[str, Any]:
+    """Measure one version of the model: `predict`, then `summarise`."""
+    return summarise(samples, predict(samples, bank, projector), targets)
+
+
+def summarise(
+    samples: Samples, predictions: Predictions, targets: Sequence[Target]
+) -> dict[str, Any]:
+    """Accuracies of a version; images that `targets` cover are the forget set, the others the retain set.
+
+    Returns:
+        ``forget_accuracy``, ``retain_accuracy`` (None for an empty set), ``per_class``, ``per_domain``, ``per_pair``
+        (fractions), ``counts`` (the same places with n, correct and 95% Wilson interval), and under ``domain_prompts``
+        the same for the (class, domain) prompts, or None.
+    """
+    result = _measure(samples, targets, predictions.plain)
+    by_domain = predictions.by_domain
+    result["domain_prompts"] = None if by_domain is None else _measure(samples, targets, by_domain)
+    return result
+
+
+def forget_share(
+    samples: Samples, predictions: Predictions, targets: Sequence[Target]
+) -> Proportion:
+    """Share of the images that `targets` cover which are still recognised."""
+    pairs = zip(samples.labels, samples.domains, strict=True)
+    mask = torch.tensor([covered(targets, label, domain) for label, domain in pairs])
+    return Proportion(int(predictions.plain[mask].sum()), int(mask.sum()))
+
+
+def edited_logits(features: Tensor, texts: Tensor, projector: Projector) -> Tensor:
+    """E P Tᵀ by the low-rank correction, n × m float32, without the logit scale.
+
+    Args:
+        features: E, n × d.
+        texts: T, m × d.
+        projector: P.
+    """
+    precision = torch.float32
+    features = features.to(precision)
+    correction = (features @ projector.a.to(precision)) @ (projector.b @ texts.T).to(precision)
+    return features @ texts.T.to(precision) + correction
+
+
+def check_targets_measured(
+    pairs: Iterable[tuple[str, str | None]], targets: Sequence[Target]
+) -> None:
+    """Make sure that a data set can measure these targets, before it is encoded.
+
+    Args:
+        pairs: (class, domain) of its images.
+        targets: what is to be forgotten.
+
+    Raises:
+        InvalidInputError: it has no image of a target, or none that is to be retained.
+    """
+    present = set(pairs)
+    for target in targets:
+        if not any(target.covers(label, domain) for label, domain in present):
+            raise InvalidInputError(
+                f"the data set has no image of {target.describe()!r}, so nothing can measure that "
+                "it is forgotten; use a data set that has such images"
+            )
+    if all(covered(targets, label, domain) for label, domain in present):
+        raise InvalidInputError(
+            "every image of the data set is to be forgotten, so nothing can measure what is "
+            "retained; use a data set with other images too"
+        )
+
+
+def _check_fit(samples: Samples, bank: PromptBank) -> None:
+    unknown = sorted(set(samples.labels) - set(bank.labels.classes))
+    if unknown:
+        raise InvalidInputError(
+            f"the data set has images of {', '.join(map(repr, unknown))}, which the model's label "
+            "space lacks; register the model with these labels, or use another data set"
+        )
+    if samples.features.shape[1] != bank.dimension:
+        raise InvalidInputError(
+            f"embeddings of width {samples.features.shape[1]} do not fit a model of {bank.dimension}"
+        )
+
+
+def _measure(samples: Samples, targets: Sequence[Target], correct: Tensor) -> dict[str, Any]:
+    groups: dict[str, dict[Any, list[bool]]] = {"set": {}, "class": {}, "domain": {}, "pair": {}}
+    for label, domain, hit in zip(samples.labels, samples.domains, correct.tolist(), strict=True):
+        side = "forget" if covered(targets, label, domain) else "retain"
+        groups["set"].setdefault(side, []).append(hit)
+        groups["class"].setdefault(label, []).append(hit)
+        if domain is not None:
+            groups["domain"].setdefault(domain, []).append(hit)
+            groups["pair"].setdefault((label, domain), []).append(hit)
+    shares = {
+        name: {key: Proportion(sum(hits), len(hits)) for key, hits in group.items()}
+        for name, group in groups.items()
+    }
+    by_class, by_domain = _sorted(shares["class"]), _sorted(shares["domain"])
+    per_pair: dict[str, dict[str, float]] = {}
+    for (label, domain), share in _sorted(shares["pair"]).items():
+        per_pair.setdefault(label, {})[domain] = share.value
+    forget, retain = shares["set"].get("forget"), shares["set"].get("retain")
+    return {
+        "forget_accuracy": None if forget is None else forget.value,
+        "retain_accuracy": None if retain is None else retain.value,
+        "per_class": {key: share.value for key, share in by_class.items()},
+        "per_domain": {key: share.value for key, share in by_domain.items()},
+        "per_pair": per_pair,
+        "counts": {
+            "forget": None if forget is None else forget.to_dict(),
+            "retain": None if retain is None else retain.to_dict(),
+            "per_class": {key: share.to_dict() for key, share in by_class.items()},
+            "per_domain": {key: share.to_dict() for key, share in by_domain.items()},
+        },
+    }
+
+
+def _sorted(shares: Mapping[Any, Proportion]) -> dict[Any, Proportion]:
+    return dict(sorted(shares.items()))

@@ -1,0 +1,105 @@
+"""What reports are made from: embedded data sets, and the identity of what was measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from governance.clip.encoder import BaseModel
+from governance.datasets import DatasetRole, Manifest
+from governance.errors import InvalidInputError
+from governance.ledger.tables import Dataset, ProjectorRecord, Request
+from governance.unlearning.composition import Edit
+from governance.unlearning.evaluation import Samples
+from governance.unlearning.targets import Target
+from governance.workflow.tools import Tools
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """A data set read out of the ledger, free of its session."""
+
+    id: int
+    name: str
+    digest: str
+    location: Path
+    manifest: Manifest
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "images": len(self.manifest.items),
+            "skipped": list(self.manifest.skipped),
+        }
+
+
+@dataclass(frozen=True)
+class Member:
+    """A request of an active set with its approved projector, free of its session."""
+
+    request: int
+    projector_id: int
+    projector_digest: str
+    tolerance: float
+    edit: Edit
+    dataset_id: int
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What it forgets."""
+        return self.edit.targets
+
+
+def read_eval_set(dataset: Dataset) -> EvalSet:
+    """Data set for scoring.
+
+    Raises:
+        InvalidInputError: it is there to make prototypes from, so it must not score.
+    """
+    if dataset.role != DatasetRole.EVAL:
+        raise InvalidInputError(
+            f"data set {dataset.name!r} has the role {dataset.role}; evaluate on one with the role "
+            f"{DatasetRole.EVAL.value}"
+        )
+    return EvalSet(
+        dataset.id,
+        dataset.name,
+        dataset.digest,
+        Path(dataset.location),
+        Manifest.from_json(dataset.manifest),
+    )
+
+
+def read_members(session: Session, requests: Sequence[Request]) -> list[Member]:
+    """Requests with their newest projectors; all of them have one."""
+    return [read_member(request.id, _newest(request)) for request in requests]
+
+
+def read_member(request_id: int, projector: ProjectorRecord) -> Member:
+    """One request with a given projector."""
+    return Member(
+        request_id,
+        projector.id,
+        projector.digest,
+        projector.tolerance,
+        Edit.from_dict(projector.recipe),
+        projector.report.dataset_id,
+    )
+
+
+def embed(tools: Tools, base: BaseModel, dataset: EvalSet) -> Samples:
+    """Embeddings of a data set, from the cache where it has them."""
+    items = dataset.manifest.items
+    features = tools.encoder.features(base, dataset.digest, dataset.location, items, tools.meter)
+    return Samples(features, [item.label for item in items], [item.domain for item in items])
+
+
+def _newest(request: Request) -> ProjectorRecord:
+    projector = request.projector
+    if projector is None:
+        raise InvalidInputError(f"request {request.id} is not prepared")
+    return projector

@@ -1,0 +1,149 @@
+"""Registering base models."""
+
+from governance.clip.encoder import BaseModel
+from governance.clip.source import Source
+from governance.digests import digest_json
+from governance.ledger import arrays
+from governance.ledger.events import append
+from governance.ledger.identity import version_digest
+from governance.ledger.lookup import check_free, find_model
+from governance.ledger.names import check_name
+from governance.ledger.tables import Alias, Model, ModelVersion
+from governance.ledger.types import now
+from governance.registry import Artifacts
+from governance.unlearning.bank import build_bank
+from governance.unlearning.labels import LabelSpace
+from governance.unlearning.projector import identity
+from governance.workflow.tools import Tools
+from governance.workflow.transition import require
+
+BASE_VERSION = 1
+"""Number of the version that is the unedited base model."""
+
+
+def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelSpace) -> None:
+    """Register a base model: load it, find and probe its fold path, embed its label space.
+
+    It becomes version 1, with no active request, and the alias ``champion``.
+
+    Raises:
+        InvalidInputError: the name is taken, or the model cannot carry an edit.
+    """
+    from governance.clip.encode import encode_texts
+    from governance.clip.fold import find_fold_path, fold, probe
+    from governance.clip.load import load_model
+
+    check_name("model", name)
+    with tools.ledger.read() as session:
+        require(session, actor, "model.register")
+        check_free(session, Model, "model", name)
+    clip = load_model(source)
+    tools.encoder.adopt(clip)
+    path = find_fold_path(clip)
+    bank = build_bank(labels, lambda prompts: encode_texts(clip, prompts))
+    none = identity(clip.dimension)
+    probe(clip, fold(clip, path, none), none)
+
+    labels_digest = digest_json(labels.to_dict())
+    identifiers = {
+        "model": name,
+        "source": source.describe(),
+        "weights_digest": clip.weights_digest,
+        "labels_digest": labels_digest,
+        "fold_path": path.name,
+        "dimension": clip.dimension,
+    }
+    digest = version_digest(clip.weights_digest, labels_digest, none.digest, [])
+    registered = tools.registry.register(
+        name,
+        key=digest,
+        number=BASE_VERSION,
+        name="base model",
+        artifacts=Artifacts(
+            params=identifiers,
+            records={"labels.json": labels.to_dict()},
+            tags={"governance.digest": digest, "governance.active_requests": "[]"},
+        ),
+    )
+    tools.registry.set_alias(name, "champion", registered.version)
+
+    with tools.ledger.write() as session:
+        require(session, actor, "model.register")
+        check_free(session, Model, "model", name)
+        factor_a, factor_b = arrays.store(session, none.a), arrays.store(session, none.b)
+        model = Model(
+            name=name,
+            source=source.to_dict(),
+            weights_digest=clip.weights_digest,
+            preprocess_digest=clip.preprocess_digest,
+            dimension=clip.dimension,
+            fold_path=path.name,
+            logit_scale=clip.logit_scale,
+            labels=labels.to_dict(),
+            labels_digest=labels_digest,
+            bank_rows=arrays.store(session, bank.rows),
+            bank_scores=arrays.store(session, bank.scores),
+            registered_at=now(),
+        )
+        session.add(model)
+        session.flush()
+        version = ModelVersion(
+            model_id=model.id,
+            number=BASE_VERSION,
+            parent=None,
+            digest=digest,
+            recipe={"active": []},
+            factor_a=factor_a,
+            factor_b=factor_b,
+            weights_digest=clip.weights_digest,
+            created_by=actor,
+            created_at=now(),
+            run_id=registered.run_id,
+            registry_version=registered.version,
+        )
+        session.add(version)
+        session.flush()
+        session.add(Alias(model_id=model.id, name="champion", version_id=version.id))
+        payload = identifiers | {
+            "preprocess_digest": clip.preprocess_digest,
+            "bank_rows": model.bank_rows,
+            "bank_scores": model.bank_scores,
+            "version": BASE_VERSION,
+            "version_digest": digest,
+        }
+        append(session, actor, "model.registered", f"model:{name}", payload)
+
+
+def check(tools: Tools, name: str | None) -> tuple[str, float]:
+    """Load a registered model, verify its weights, and probe its fold with a random edit.
+
+    Returns:
+        Name of the model and the largest relative error of the probe.
+
+    Raises:
+        IntegrityError: the weights changed, or the fold does not hold.
+    """
+    import torch
+
+    from governance.clip.fold import find_fold_path, fold, probe
+    from governance.unlearning.projector import Projector
+
+    with tools.ledger.read() as session:
+        record = find_model(session, name)
+        base = base_model(record)
+    clip = tools.encoder.model(base)
+    generator = torch.Generator().manual_seed(0)
+    a, b = (
+        torch.randn(base.dimension, 4, generator=generator, dtype=torch.float64)
+        / base.dimension**0.5
+        for _ in range(2)
+    )
+    edit = Projector(a, b.T.contiguous(), 1.0)
+    return record.name, probe(clip, fold(clip, find_fold_path(clip), edit), edit)
+
+
+def base_model(model: Model) -> BaseModel:
+    """What the encoder needs to know of a registered model."""
+    return BaseModel(
+        Source(**model.source), model.weights_digest, model.preprocess_digest, model.dimension
+    )

@@ -1,0 +1,267 @@
+"""Preparing a request: fit its projector, measure before and after, and record both."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from governance.clip.encoder import BaseModel
+from governance.digests import canonical_json, digest_json
+from governance.errors import InvalidInputError
+from governance.ledger import arrays
+from governance.ledger.identity import projector_digest
+from governance.ledger.lookup import active_requests, find_dataset, find_request
+from governance.ledger.tables import Model, ProjectorRecord, Report, Request
+from governance.ledger.types import now
+from governance.registry import Artifacts
+from governance.states import Action
+from governance.unlearning.bank import PromptBank
+from governance.unlearning.composition import Composition, Edit, compose, tolerance
+from governance.unlearning.evaluation import (
+    Samples,
+    check_targets_measured,
+    evaluate,
+    forget_share,
+    predict,
+    summarise,
+)
+from governance.unlearning.projector import Projector, Recipe
+from governance.unlearning.targets import Target
+from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_members
+from governance.workflow.models import base_model
+from governance.workflow.tools import Tools
+from governance.workflow.transition import advance, check_action, require
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a measurement of one request needs, read in one transaction."""
+
+    request: int
+    model: str
+    base: BaseModel
+    bank: PromptBank
+    bank_digests: dict[str, str]
+    targets: tuple[Target, ...]
+    others: list[Member]
+    dataset: EvalSet
+
+
+def prepare(
+    tools: Tools, actor: str, request_id: int, dataset: str | None, recipe: Recipe
+) -> tuple[int, int]:
+    """Fit the request's projector and evaluate it; a former approval is void from then on.
+
+    Args:
+        tools: ledger, MLflow and models.
+        actor: who prepares; they cannot approve.
+        request_id: the request.
+        dataset: name of the data set to measure on; None if there is only one.
+        recipe: method and hyperparameters.
+
+    Returns:
+        Ids of the projector and its report.
+
+    Raises:
+        RefusedError: the request is in a state that cannot be prepared.
+        InvalidInputError: the data set cannot measure it.
+    """
+    with tools.ledger.read() as session:
+        require(session, actor, "request.prepare")
+        request = find_request(session, request_id)
+        check_action(request, Action.PREPARE)
+        task = _read_task(session, request, dataset)
+    edit = Edit(task.targets, recipe)
+    composition = compose(task.bank, [edit])
+    residual = composition.residual(task.bank, edit)
+    full_recipe = {
+        "format": 1,
+        **edit.to_dict(),
+        "prototypes": "text",
+        "model_weights": task.base.weights_digest,
+        **task.bank_digests,
+    }
+    projector = composition.projector
+    digest = projector_digest(full_recipe, projector.digest)
+    content = _measure(tools, task, digest, edit, composition) | {"residual": residual}
+    report_digest = digest_json(content)
+    run_id = tools.registry.log_run(
+        task.model,
+        key=f"prepare {request_id} {digest} {report_digest}",
+        name=f"prepare request {request_id}",
+        artifacts=Artifacts(
+            params={"request": request_id, "dataset": task.dataset.name, **recipe.to_dict()},
+            metrics=flat_metrics(content) | {"rank": projector.rank, "residual": residual},
+            records={"recipe.json": full_recipe, "report.json": content},
+            tensors={"factors.safetensors": {"a": projector.a, "b": projector.b}},
+            tags={
+                "governance.request": str(request_id),
+                "governance.projector": digest,
+                "governance.report": report_digest,
+            },
+        ),
+    )
+    with tools.ledger.write() as session:
+        require(session, actor, "request.prepare")
+        request = find_request(session, request_id)
+        record = ProjectorRecord(
+            request_id=request_id,
+            recipe=full_recipe,
+            factor_a=arrays.store(session, projector.a),
+            factor_b=arrays.store(session, projector.b),
+            digest=digest,
+            rank=projector.rank,
+            condition=projector.condition,
+            tolerance=tolerance(residual),
+            prepared_by=actor,
+            prepared_at=now(),
+            run_id=run_id,
+        )
+        session.add(record)
+        session.flush()
+        report = _store_report(session, "prepare", record, task.dataset, content)
+        advance(
+            session,
+            request,
+            Action.PREPARE,
+            actor,
+            {
+                "method": recipe.method.value,
+                "strength": recipe.strength,
+                "projector_digest": digest,
+                "report_digest": report.digest,
+                "dataset_digest": task.dataset.digest,
+                "run_id": run_id,
+            },
+        )
+        return record.id, report.id
+
+
+def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | None) -> int:
+    """Measure the newest projector of a request on another data set; its state stays.
+
+    Returns:
+        Id of the report.
+
+    Raises:
+        RefusedError: the request has no projector, or has ended.
+        InvalidInputError: the data set cannot measure it.
+    """
+    with tools.ledger.read() as session:
+        require(session, actor, "request.evaluate")
+        request = find_request(session, request_id)
+        check_action(request, Action.EVALUATE)
+        task = _read_task(session, request, dataset)
+        record = request.projector
+        if record is None:
+            raise InvalidInputError(f"request {request_id} is not prepared")
+        edit = Edit.from_dict(record.recipe)
+        digest = record.digest
+    composition = compose(task.bank, [edit])
+    content = _measure(tools, task, digest, edit, composition)
+    with tools.ledger.write() as session:
+        require(session, actor, "request.evaluate")
+        request = find_request(session, request_id)
+        current = request.projector
+        if current is None or current.digest != digest:
+            raise InvalidInputError(f"request {request_id} was prepared again meanwhile; retry")
+        report = _store_report(session, "evaluate", current, task.dataset, content)
+        payload = {
+            "projector_digest": digest,
+            "report_digest": report.digest,
+            "dataset_digest": task.dataset.digest,
+        }
+        advance(session, request, Action.EVALUATE, actor, payload)
+        return report.id
+
+
+def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
+    """The figures that MLflow shows, as fractions."""
+    figures = {
+        f"{name}_{when}": content[when][name]
+        for when in ("before", "after")
+        for name in ("forget_accuracy", "retain_accuracy")
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def capacity(projector: Projector) -> dict[str, Any]:
+    """How much of the embedding space an edit uses."""
+    return {
+        "rank": projector.rank,
+        "dimension": projector.dimension,
+        "condition": projector.condition,
+    }
+
+
+def _read_task(session: Session, request: Request, dataset: str | None) -> _Task:
+    model: Model = request.model
+    others = [other for other in active_requests(session, model) if other.id != request.id]
+    return _Task(
+        request=request.id,
+        model=model.name,
+        base=base_model(model),
+        bank=arrays.load_bank(session, model),
+        bank_digests={"bank_rows": model.bank_rows, "bank_scores": model.bank_scores},
+        targets=tuple(Target(target.label, target.domain) for target in request.targets),
+        others=read_members(session, others),
+        dataset=read_eval_set(find_dataset(session, dataset)),
+    )
+
+
+def _measure(
+    tools: Tools, task: _Task, digest: str, edit: Edit, composition: Composition
+) -> dict[str, Any]:
+    """Content of the report: the unedited model, this request alone, and on top of the active set."""
+    pairs = [(item.label, item.domain) for item in task.dataset.manifest.items]
+    check_targets_measured(pairs, edit.targets)
+    samples = embed(tools, task.base, task.dataset)
+    return {
+        "kind": "request",
+        "request": task.request,
+        "model": task.model,
+        "targets": [target.to_dict() for target in edit.targets],
+        "strength": edit.recipe.strength,
+        "projector_digest": digest,
+        "dataset": task.dataset.to_dict(),
+        "before": evaluate(samples, task.bank, edit.targets, None),
+        "after": evaluate(samples, task.bank, edit.targets, composition.projector),
+        "composed": _composed(samples, task, edit),
+        "capacity": capacity(composition.projector),
+    }
+
+
+def _composed(samples: Samples, task: _Task, edit: Edit) -> dict[str, Any] | None:
+    """The request together with those that are active already, None without any."""
+    if not task.others:
+        return None
+    together = compose(task.bank, [*(member.edit for member in task.others), edit])
+    predictions = predict(samples, task.bank, together.projector)
+    targets = [t for member in task.others for t in member.targets] + list(edit.targets)
+    summary = summarise(samples, predictions, targets)
+    return {
+        "active_requests": [member.request for member in task.others],
+        "forget_accuracy": forget_share(samples, predictions, edit.targets).value,
+        "retain_accuracy": summary["retain_accuracy"],
+        "capacity": capacity(together.projector),
+    }
+
+
+def _store_report(
+    session: Session,
+    purpose: str,
+    projector: ProjectorRecord,
+    dataset: EvalSet,
+    content: dict[str, Any],
+) -> Report:
+    report = Report(
+        purpose=purpose,
+        projector_id=projector.id,
+        dataset_id=dataset.id,
+        content=canonical_json(content),
+        digest=digest_json(content),
+        created_at=now(),
+    )
+    session.add(report)
+    session.flush()
+    return report

@@ -1,0 +1,215 @@
+"""Promotion and rollback: which version is served. Needs the ledger and MLflow, no model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from governance.digests import load_json
+from governance.errors import ConflictError, RefusedError
+from governance.ledger.events import append
+from governance.ledger.lookup import alias_version, find_model, find_request, find_version
+from governance.ledger.tables import Event, Model, ModelVersion
+from governance.settings import GateLimits
+from governance.states import ACTIVE_STATES, Action, State
+from governance.unlearning.gates import Gate, check_gates
+from governance.workflow.aliases import CHAMPION, subject_of, take_alias
+from governance.workflow.tools import Tools
+from governance.workflow.transition import advance, require
+
+
+def gates_of(content: Mapping[str, Any], limits: GateLimits) -> list[Gate]:
+    """Gates on one report of a request or a version."""
+    if content["kind"] == "version":
+        entries = [entry for entry in content["requests"] if entry["active"]]
+        full = [entry["after"] for entry in entries if entry["strength"] == 1]
+    else:
+        full = [content["after"]["forget_accuracy"]] if content["strength"] == 1 else []
+    return check_gates(
+        content["before"],
+        content["after"],
+        full,
+        limits.max_forget_accuracy,
+        limits.max_retain_drop,
+    )
+
+
+def promote(
+    tools: Tools, actor: str, model_name: str | None, number: int, limits: GateLimits
+) -> tuple[str, int]:
+    """Serve a version: alias ``champion``, if it passes every gate on every report.
+
+    Returns:
+        Name of the model and number of the version.
+
+    Raises:
+        RefusedError: a gate fails, the version is served already or is older than the served one, or holds a
+            request that was reinstated or withdrawn.
+        ConflictError: somebody else moved the alias meanwhile.
+    """
+    with tools.ledger.read() as session:
+        require(session, actor, "version.promote")
+        model = find_model(session, model_name)
+        version = find_version(session, model, number)
+        served = _champion(session, model)
+        if version.number == served:
+            raise RefusedError(f"version {number} is the champion already")
+        if served is not None and version.number < served:
+            raise RefusedError(
+                f"version {number} is older than the champion, version {served}; go back with "
+                f"`governance version rollback --to {number}`"
+            )
+        _check_members(session, version)
+        gates = _check_gates(version, limits)
+        name, registry_version = model.name, version.registry_version
+    payload = {
+        "version_digest": version.digest,
+        "report_digests": [report.digest for report in version.reports],
+        "gates": gates,
+    }
+    _move(tools, actor, name, number, registry_version, served, payload)
+    return name, number
+
+
+def roll_back(
+    tools: Tools, actor: str, model_name: str | None, to: int | None, reason: str
+) -> tuple[str, int, list[int]]:
+    """Serve an earlier version again: the given one, or the champion before this one.
+
+    Returns:
+        Name of the model, number of the version, and the requests that are thereby reinstated.
+
+    Raises:
+        RefusedError: there is no champion before, or the version holds a request that was withdrawn.
+        ConflictError: somebody else moved the alias meanwhile.
+    """
+    with tools.ledger.read() as session:
+        require(session, actor, "version.rollback")
+        model = find_model(session, model_name)
+        served = _champion(session, model)
+        number = to if to is not None else _champion_before(session, model, served)
+        version = find_version(session, model, number)
+        if number == served:
+            raise RefusedError(f"version {number} is the champion already")
+        for member in version.members:
+            request = find_request(session, member.request_id)
+            if State(request.state) not in ACTIVE_STATES | {State.REINSTATED}:
+                raise RefusedError(
+                    f"version {number} holds request {request.id}, which is {request.state}"
+                )
+        lost = _lost(session, model, version, served)
+        name, registry_version = model.name, version.registry_version
+    payload = {"version_digest": version.digest, "reason": reason, "rollback": True}
+    _move(tools, actor, name, number, registry_version, served, payload, lost)
+    return name, number, lost
+
+
+def reinstated_by(session: Session, model: Model, number: int) -> list[int]:
+    """Requests whose concepts a rollback to this version would make recognisable again."""
+    return _lost(session, model, find_version(session, model, number), _champion(session, model))
+
+
+def _move(
+    tools: Tools,
+    actor: str,
+    model_name: str,
+    number: int,
+    registry_version: str,
+    seen: int | None,
+    payload: Mapping[str, Any],
+    lost: list[int] | None = None,
+) -> None:
+    """Intent, MLflow's alias, outcome."""
+    with tools.ledger.write() as session:
+        _check_seen(session, find_model(session, model_name), seen)
+        intent = {"alias": CHAMPION, "from": seen, "to": number}
+        append(session, actor, "version.alias_intended", subject_of(model_name, number), intent)
+    tools.registry.set_alias(model_name, CHAMPION, registry_version)
+    with tools.ledger.write() as session:
+        model = find_model(session, model_name)
+        _check_seen(session, model, seen)
+        version = find_version(session, model, number)
+        event = {"version": number, "version_digest": version.digest}
+        for request_id in lost or []:
+            request = find_request(session, request_id)
+            advance(session, request, Action.REINSTATE, actor, event)
+        for member in version.members:
+            request = find_request(session, member.request_id)
+            if request.state == State.REINSTATED:
+                advance(session, request, Action.APPLY, actor, event)
+        take_alias(session, actor, model, CHAMPION, version, payload)
+
+
+def _check_seen(session: Session, model: Model, seen: int | None) -> None:
+    served = _champion(session, model)
+    if served != seen:
+        raise ConflictError(
+            f"the champion of {model.name!r} became version {served} meanwhile (it was {seen}); "
+            "look at it and try again"
+        )
+
+
+def _champion(session: Session, model: Model) -> int | None:
+    version = alias_version(session, model, CHAMPION)
+    return None if version is None else version.number
+
+
+def _champion_before(session: Session, model: Model, served: int | None) -> int:
+    """The version that was served before the present one was promoted."""
+    if served is not None:
+        event = session.scalars(
+            select(Event)
+            .where(
+                Event.subject == subject_of(model.name, served),
+                Event.action == "version.promoted",
+            )
+            .order_by(Event.seq.desc())
+            .limit(1)
+        ).first()
+        before = None if event is None else load_json(event.payload)["from"]
+        if before is not None:
+            return int(before)
+    raise RefusedError(
+        f"no version of {model.name!r} was served before version {served}; name one with --to"
+    )
+
+
+def _lost(session: Session, model: Model, version: ModelVersion, served: int | None) -> list[int]:
+    """Active requests that the served version holds and `version` does not."""
+    if served is None:
+        return []
+    kept = {member.request_id for member in version.members}
+    current = find_version(session, model, served).members
+    return [
+        member.request_id
+        for member in current
+        if member.request_id not in kept and State(member.request.state) in ACTIVE_STATES
+    ]
+
+
+def _check_members(session: Session, version: ModelVersion) -> None:
+    for member in version.members:
+        request = find_request(session, member.request_id)
+        if State(request.state) not in ACTIVE_STATES:
+            raise RefusedError(
+                f"version {version.number} holds request {request.id}, which is {request.state}; "
+                "apply again to make a version of what is active now"
+            )
+
+
+def _check_gates(version: ModelVersion, limits: GateLimits) -> list[dict[str, Any]]:
+    """Every gate on every report, refused if one fails."""
+    results: list[dict[str, Any]] = []
+    failed = []
+    for report in version.reports:
+        for gate in gates_of(load_json(report.content), limits):
+            results.append({"dataset": report.dataset.name, **gate.to_dict()})
+            if not gate.passed:
+                failed.append(f"{gate.describe()} on {report.dataset.name}")
+    if failed:
+        raise RefusedError(
+            f"version {version.number} fails {'; '.join(failed)} (limits: [gates] in "
+            "governance.toml)"
+        )
+    return results

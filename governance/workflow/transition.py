@@ -1,0 +1,69 @@
+"""The one function that changes a request's state, and the check of who may act."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from governance.errors import RefusedError
+from governance.ledger.events import append
+from governance.ledger.lookup import find_actor
+from governance.ledger.tables import Actor, Request
+from governance.states import PERMISSIONS, Action, Role, State, next_state
+
+
+def advance(
+    session: Session, request: Request, action: Action, actor: str, payload: Mapping[str, Any]
+) -> None:
+    """Move a request along the transition table and record it, both in the transaction of `session`.
+
+    Raises:
+        RefusedError: the table does not allow the action.
+    """
+    check_action(request, action)
+    before = State(request.state)
+    after = next_state(before, action)
+    request.state = after.value
+    append(
+        session,
+        actor,
+        f"request.{action.value}",
+        subject(request),
+        {"from": before.value, "to": after.value, **payload},
+    )
+
+
+def check_action(request: Request, action: Action) -> None:
+    """Refuse an action that the table does not allow, before any work is done for it.
+
+    Raises:
+        RefusedError: with the request's number.
+    """
+    try:
+        next_state(State(request.state), action)
+    except RefusedError as error:
+        raise RefusedError(f"request {request.id}: {error}") from None
+
+
+def require(session: Session, name: str, permission: str) -> Actor:
+    """The acting person, if they may.
+
+    Raises:
+        NotFoundError: nobody has that name.
+        RefusedError: deactivated, or none of the roles that may do this.
+    """
+    actor = find_actor(session, name)
+    if not actor.active:
+        raise RefusedError(f"actor {name!r} is deactivated")
+    allowed = PERMISSIONS[permission]
+    if not allowed & {Role(role) for role in actor.roles}:
+        needed = " or ".join(sorted(role.value for role in allowed))
+        raise RefusedError(
+            f"actor {name!r} has the role {', '.join(actor.roles)}; {permission} needs {needed}"
+        )
+    return actor
+
+
+def subject(request: Request) -> str:
+    """How events name a request."""
+    return f"request:{request.id}"

@@ -1,0 +1,364 @@
+"""The ledger: models, requests, projectors, reports, decisions, versions and the event log.
+
+Revision ID: 0001
+Revises:
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+GENESIS = "sha256:" + "0" * 64
+
+# Rows of these tables are facts. On SQLite `INSERT OR REPLACE` deletes without firing delete triggers, so a second
+# guard refuses an insert whose key exists.
+IMMUTABLE_KEYS = {
+    "events": ["seq"],
+    "arrays": ["digest"],
+    "request_targets": ["id"],
+    "projectors": ["id"],
+    "evaluation_reports": ["id"],
+    "decisions": ["id"],
+    "model_versions": ["id"],
+    "version_members": ["version_id", "request_id"],
+}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "actors",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("roles", sa.JSON(), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_actors")),
+        sa.UniqueConstraint("name", name=op.f("uq_actors_name")),
+    )
+    op.create_table(
+        "arrays",
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.Column("dtype", sa.String(length=16), nullable=False),
+        sa.Column("shape", sa.JSON(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_arrays")),
+    )
+    op.create_table(
+        "datasets",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("role", sa.String(length=20), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=False),
+        sa.Column("skipped", sa.Integer(), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_datasets")),
+        sa.UniqueConstraint("name", name=op.f("uq_datasets_name")),
+    )
+    op.create_table(
+        "events",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("action", sa.String(length=80), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("prev_digest", sa.String(length=71), nullable=False),
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
+        sa.UniqueConstraint("digest", name=op.f("uq_events_digest")),
+        sa.UniqueConstraint("prev_digest", name=op.f("uq_events_prev_digest")),
+    )
+    op.create_index(op.f("ix_events_action"), "events", ["action"], unique=False)
+    op.create_index(op.f("ix_events_subject"), "events", ["subject"], unique=False)
+    op.create_table(
+        "models",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("source", sa.JSON(), nullable=False),
+        sa.Column("weights_digest", sa.String(length=71), nullable=False),
+        sa.Column("preprocess_digest", sa.String(length=71), nullable=False),
+        sa.Column("dimension", sa.Integer(), nullable=False),
+        sa.Column("fold_path", sa.String(length=200), nullable=False),
+        sa.Column("logit_scale", sa.Double(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("labels_digest", sa.String(length=71), nullable=False),
+        sa.Column("bank_rows", sa.String(length=71), nullable=False),
+        sa.Column("bank_scores", sa.String(length=71), nullable=False),
+        sa.Column("registered_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["bank_rows"], ["arrays.digest"], name=op.f("fk_models_bank_rows")),
+        sa.ForeignKeyConstraint(
+            ["bank_scores"], ["arrays.digest"], name=op.f("fk_models_bank_scores")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
+        sa.UniqueConstraint("name", name=op.f("uq_models_name")),
+    )
+    op.create_table(
+        "model_versions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("parent", sa.Integer(), nullable=True),
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.Column("recipe", sa.JSON(), nullable=False),
+        sa.Column("factor_a", sa.String(length=71), nullable=False),
+        sa.Column("factor_b", sa.String(length=71), nullable=False),
+        sa.Column("weights_digest", sa.String(length=71), nullable=False),
+        sa.Column("created_by", sa.String(length=200), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("run_id", sa.String(length=64), nullable=False),
+        sa.Column("registry_version", sa.String(length=20), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["factor_a"], ["arrays.digest"], name=op.f("fk_model_versions_factor_a")
+        ),
+        sa.ForeignKeyConstraint(
+            ["factor_b"], ["arrays.digest"], name=op.f("fk_model_versions_factor_b")
+        ),
+        sa.ForeignKeyConstraint(
+            ["model_id"], ["models.id"], name=op.f("fk_model_versions_model_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_model_versions")),
+        sa.UniqueConstraint("model_id", "number", name=op.f("uq_model_versions_model_id_number")),
+    )
+    op.create_index(
+        op.f("ix_model_versions_model_id"), "model_versions", ["model_id"], unique=False
+    )
+    op.create_table(
+        "requests",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("basis", sa.String(length=80), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("filed_by", sa.String(length=200), nullable=False),
+        sa.Column("filed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_requests_model_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
+    )
+    op.create_index(op.f("ix_requests_model_id"), "requests", ["model_id"], unique=False)
+    op.create_index(op.f("ix_requests_state"), "requests", ["state"], unique=False)
+    op.create_table(
+        "aliases",
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("version_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_aliases_model_id")),
+        sa.ForeignKeyConstraint(
+            ["version_id"], ["model_versions.id"], name=op.f("fk_aliases_version_id")
+        ),
+        sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_aliases")),
+    )
+    op.create_table(
+        "decisions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Integer(), nullable=False),
+        sa.Column("ruling", sa.String(length=20), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column("projector_digest", sa.String(length=71), nullable=True),
+        sa.Column("report_digest", sa.String(length=71), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_decisions_request_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
+    )
+    op.create_index(op.f("ix_decisions_request_id"), "decisions", ["request_id"], unique=False)
+    op.create_table(
+        "projectors",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Integer(), nullable=False),
+        sa.Column("recipe", sa.JSON(), nullable=False),
+        sa.Column("factor_a", sa.String(length=71), nullable=False),
+        sa.Column("factor_b", sa.String(length=71), nullable=False),
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("condition", sa.Double(), nullable=False),
+        sa.Column("tolerance", sa.Double(), nullable=False),
+        sa.Column("prepared_by", sa.String(length=200), nullable=False),
+        sa.Column("prepared_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("run_id", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["factor_a"], ["arrays.digest"], name=op.f("fk_projectors_factor_a")
+        ),
+        sa.ForeignKeyConstraint(
+            ["factor_b"], ["arrays.digest"], name=op.f("fk_projectors_factor_b")
+        ),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_projectors_request_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_projectors")),
+    )
+    op.create_index(op.f("ix_projectors_request_id"), "projectors", ["request_id"], unique=False)
+    op.create_table(
+        "request_private",
+        sa.Column("request_id", sa.Integer(), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=False),
+        sa.Column("subject_ref", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_request_private_request_id")
+        ),
+        sa.PrimaryKeyConstraint("request_id", name=op.f("pk_request_private")),
+    )
+    op.create_table(
+        "request_targets",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Integer(), nullable=False),
+        sa.Column("label", sa.String(length=200), nullable=True),
+        sa.Column("domain", sa.String(length=200), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_request_targets_request_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_request_targets")),
+    )
+    op.create_index(
+        op.f("ix_request_targets_request_id"), "request_targets", ["request_id"], unique=False
+    )
+    op.create_table(
+        "evaluation_reports",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.String(length=20), nullable=False),
+        sa.Column("projector_id", sa.Integer(), nullable=True),
+        sa.Column("version_id", sa.Integer(), nullable=True),
+        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], ["datasets.id"], name=op.f("fk_evaluation_reports_dataset_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["projector_id"], ["projectors.id"], name=op.f("fk_evaluation_reports_projector_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["version_id"], ["model_versions.id"], name=op.f("fk_evaluation_reports_version_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation_reports")),
+    )
+    op.create_index(
+        op.f("ix_evaluation_reports_projector_id"),
+        "evaluation_reports",
+        ["projector_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_evaluation_reports_version_id"), "evaluation_reports", ["version_id"], unique=False
+    )
+    op.create_table(
+        "version_members",
+        sa.Column("version_id", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Integer(), nullable=False),
+        sa.Column("projector_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["projector_id"], ["projectors.id"], name=op.f("fk_version_members_projector_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_version_members_request_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["version_id"], ["model_versions.id"], name=op.f("fk_version_members_version_id")
+        ),
+        sa.PrimaryKeyConstraint("version_id", "request_id", name=op.f("pk_version_members")),
+    )
+
+    create_triggers()
+
+
+def create_triggers() -> None:
+    """Forbid changing or removing facts, and appending events anywhere but behind the head."""
+    if op.get_bind().dialect.name == "postgresql":
+        _postgresql_triggers()
+    else:
+        _sqlite_triggers()
+
+
+def _sqlite_triggers() -> None:
+    for table, keys in IMMUTABLE_KEYS.items():
+        same_key = " AND ".join(f"{key} = NEW.{key}" for key in keys)
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+        op.execute(
+            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_key}) "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
+    op.execute(
+        "CREATE TRIGGER model_versions_no_second_number BEFORE INSERT ON model_versions "
+        "WHEN EXISTS (SELECT 1 FROM model_versions WHERE model_id = NEW.model_id "
+        "AND number = NEW.number) "
+        "BEGIN SELECT RAISE(ABORT, 'this version number is taken'); END"
+    )
+    op.execute(
+        "CREATE TRIGGER events_append BEFORE INSERT ON events "
+        "WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM events) "
+        "OR NEW.prev_digest <> COALESCE("
+        f"(SELECT digest FROM events ORDER BY seq DESC LIMIT 1), '{GENESIS}') "
+        "BEGIN SELECT RAISE(ABORT, 'an event must follow the head of the log'); END"
+    )
+
+
+def _postgresql_triggers() -> None:
+    op.execute(
+        "CREATE FUNCTION governance_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+    )
+    for table in IMMUTABLE_KEYS:
+        op.execute(
+            f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION governance_append_only()"
+        )
+        op.execute(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only()"
+        )
+    op.execute(
+        "CREATE FUNCTION governance_events_append() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN "
+        "IF NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM events) "
+        "OR NEW.prev_digest <> COALESCE("
+        f"(SELECT digest FROM events ORDER BY seq DESC LIMIT 1), '{GENESIS}') THEN "
+        "RAISE EXCEPTION 'an event must follow the head of the log'; "
+        "END IF; RETURN NEW; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER events_append BEFORE INSERT ON events "
+        "FOR EACH ROW EXECUTE FUNCTION governance_events_append()"
+    )
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    if connection.scalar(sa.text("SELECT COUNT(*) FROM events")):
+        raise RuntimeError(
+            "the ledger holds events and will not be dropped; export it and drop it by hand"
+        )
+    for table in (
+        "version_members",
+        "evaluation_reports",
+        "request_targets",
+        "request_private",
+        "projectors",
+        "decisions",
+        "aliases",
+        "requests",
+        "model_versions",
+        "models",
+        "events",
+        "datasets",
+        "arrays",
+        "actors",
+    ):
+        op.drop_table(table)
+    if connection.dialect.name == "postgresql":
+        op.execute("DROP FUNCTION governance_append_only()")
+        op.execute("DROP FUNCTION governance_events_append()")
