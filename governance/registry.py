@@ -13,17 +13,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow reads it
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from safetensors.torch import save_file
-from torch import Tensor
 
 from governance.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEY_TAG = "governance.key"
 NUMBER_TAG = "governance.version"
@@ -44,7 +45,7 @@ class Artifacts:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
-    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    tensors: Mapping[str, "Mapping[str, Tensor]"] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -202,6 +203,8 @@ class Registry:
             for name, record in artifacts.records.items():
                 text = json.dumps(record, indent=2, sort_keys=True) + "\n"
                 (Path(directory) / name).write_text(text, encoding="utf-8")
+            if artifacts.tensors:
+                from safetensors.torch import save_file  # brings torch along
             for name, tensors in artifacts.tensors.items():
                 save_file(dict(tensors), Path(directory) / name)
             client.log_artifacts(run_id, directory)

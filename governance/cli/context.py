@@ -14,6 +14,7 @@ from governance.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from governance.ledger.database import Ledger
+    from governance.registry import Registry
     from governance.workflow.tools import Tools
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,19 +47,23 @@ class Invocation:
         return Ledger(self.settings.database_url)
 
     @cached_property
+    def registry(self) -> "Registry":
+        """MLflow; importing it takes seconds, so what can fail at once fails before."""
+        settings, _ = self.settings, self.acting
+
+        from governance.registry import Registry
+
+        return Registry(settings.tracking_uri, settings.artifact_dir)
+
+    @cached_property
     def tools(self) -> "Tools":
         """Ledger, MLflow and models; importing them takes seconds."""
+        registry = self.registry
+
         from governance.clip.encoder import Encoder
-        from governance.registry import Registry
         from governance.workflow.tools import Tools
 
-        settings = self.settings
-        return Tools(
-            self.ledger,
-            Registry(settings.tracking_uri, settings.artifact_dir),
-            Encoder(settings.cache_dir),
-            progress_bar,
-        )
+        return Tools(self.ledger, registry, Encoder(self.settings.cache_dir), progress_bar)
 
     @property
     def acting(self) -> str:

@@ -282,7 +282,7 @@ def _print_changed(invocation: Invocation, number: int, verb: str) -> None:
 def _print_measured(invocation: Invocation, number: int, report_id: int, title: str) -> None:
     from governance.ledger.tables import Report
     from governance.reports.records import report_record
-    from governance.workflow.release import gates_of
+    from governance.workflow.gates import gates_of
 
     record = _record(invocation, number)
     with invocation.ledger.read() as session:

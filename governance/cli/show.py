@@ -26,7 +26,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         if all(side["domain_prompts"] for side in sides):
             prompts = [side["domain_prompts"] for side in sides]
             cells = [share(p[f"{key}_accuracy"], p["counts"][key]) for p in prompts]
-            rows.append(["  with domain prompts", *cells])
+            rows.append([f"{label}, domain prompts", *cells])
     click.echo(f"Accuracy on {report['dataset']['name']} (95% interval):")
     table(rows, ["", "before", "after"])
     composed = report.get("composed")

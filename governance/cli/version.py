@@ -69,7 +69,7 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
     from governance.ledger.tables import Report
     from governance.reports.records import report_record
     from governance.workflow import versions
-    from governance.workflow.release import gates_of
+    from governance.workflow.gates import gates_of
 
     report_id = versions.evaluate_version(
         invocation.tools, invocation.acting, model, number, dataset
@@ -96,7 +96,12 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
     from governance.workflow import release
 
     name, number = release.promote(
-        invocation.tools, invocation.acting, model, number, invocation.settings.gates
+        invocation.ledger,
+        invocation.registry,
+        invocation.acting,
+        model,
+        number,
+        invocation.settings.gates,
     )
     print_version(invocation, name, number, "Promoted: ")
 
@@ -128,7 +133,7 @@ def rollback(
         from governance.workflow import release
 
         name, number, lost = release.roll_back(
-            invocation.tools, invocation.acting, model, to, reason
+            invocation.ledger, invocation.registry, invocation.acting, model, to, reason
         )
     print_version(invocation, name, number, "Rolled back: ", lost)
 

@@ -43,7 +43,7 @@ class Ledger:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading one consistent state; it is rolled back at the end.
+        """A session for reading one consistent state; nothing it does is kept.
 
         Raises:
             UnavailableError: the database cannot be reached or is at another revision.
@@ -51,7 +51,6 @@ class Ledger:
         with _explained(self.url), Session(self.engine, expire_on_commit=False) as session:
             check_revision(session.connection(), self.url)
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

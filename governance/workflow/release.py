@@ -8,35 +8,25 @@ from sqlalchemy.orm import Session
 
 from governance.digests import load_json
 from governance.errors import ConflictError, RefusedError
+from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.lookup import alias_version, find_model, find_request, find_version
 from governance.ledger.tables import Event, Model, ModelVersion
+from governance.registry import Registry
 from governance.settings import GateLimits
 from governance.states import ACTIVE_STATES, Action, State
-from governance.unlearning.gates import Gate, check_gates
 from governance.workflow.aliases import CHAMPION, subject_of, take_alias
-from governance.workflow.tools import Tools
+from governance.workflow.gates import gates_of
 from governance.workflow.transition import advance, require
 
 
-def gates_of(content: Mapping[str, Any], limits: GateLimits) -> list[Gate]:
-    """Gates on one report of a request or a version."""
-    if content["kind"] == "version":
-        entries = [entry for entry in content["requests"] if entry["active"]]
-        full = [entry["after"] for entry in entries if entry["strength"] == 1]
-    else:
-        full = [content["after"]["forget_accuracy"]] if content["strength"] == 1 else []
-    return check_gates(
-        content["before"],
-        content["after"],
-        full,
-        limits.max_forget_accuracy,
-        limits.max_retain_drop,
-    )
-
-
 def promote(
-    tools: Tools, actor: str, model_name: str | None, number: int, limits: GateLimits
+    ledger: Ledger,
+    registry: Registry,
+    actor: str,
+    model_name: str | None,
+    number: int,
+    limits: GateLimits,
 ) -> tuple[str, int]:
     """Serve a version: alias ``champion``, if it passes every gate on every report.
 
@@ -48,7 +38,7 @@ def promote(
             request that was reinstated or withdrawn.
         ConflictError: somebody else moved the alias meanwhile.
     """
-    with tools.ledger.read() as session:
+    with ledger.read() as session:
         require(session, actor, "version.promote")
         model = find_model(session, model_name)
         version = find_version(session, model, number)
@@ -61,19 +51,23 @@ def promote(
                 f"`governance version rollback --to {number}`"
             )
         _check_members(session, version)
-        gates = _check_gates(version, limits)
+        payload = {
+            "version_digest": version.digest,
+            "report_digests": [report.digest for report in version.reports],
+            "gates": _check_gates(version, limits),
+        }
         name, registry_version = model.name, version.registry_version
-    payload = {
-        "version_digest": version.digest,
-        "report_digests": [report.digest for report in version.reports],
-        "gates": gates,
-    }
-    _move(tools, actor, name, number, registry_version, served, payload)
+    _move(ledger, registry, actor, name, number, registry_version, served, payload)
     return name, number
 
 
 def roll_back(
-    tools: Tools, actor: str, model_name: str | None, to: int | None, reason: str
+    ledger: Ledger,
+    registry: Registry,
+    actor: str,
+    model_name: str | None,
+    to: int | None,
+    reason: str,
 ) -> tuple[str, int, list[int]]:
     """Serve an earlier version again: the given one, or the champion before this one.
 
@@ -84,7 +78,7 @@ def roll_back(
         RefusedError: there is no champion before, or the version holds a request that was withdrawn.
         ConflictError: somebody else moved the alias meanwhile.
     """
-    with tools.ledger.read() as session:
+    with ledger.read() as session:
         require(session, actor, "version.rollback")
         model = find_model(session, model_name)
         served = _champion(session, model)
@@ -100,18 +94,14 @@ def roll_back(
                 )
         lost = _lost(session, model, version, served)
         name, registry_version = model.name, version.registry_version
-    payload = {"version_digest": version.digest, "reason": reason, "rollback": True}
-    _move(tools, actor, name, number, registry_version, served, payload, lost)
+        payload = {"version_digest": version.digest, "reason": reason, "rollback": True}
+    _move(ledger, registry, actor, name, number, registry_version, served, payload, lost)
     return name, number, lost
 
 
-def reinstated_by(session: Session, model: Model, number: int) -> list[int]:
-    """Requests whose concepts a rollback to this version would make recognisable again."""
-    return _lost(session, model, find_version(session, model, number), _champion(session, model))
-
-
 def _move(
-    tools: Tools,
+    ledger: Ledger,
+    registry: Registry,
     actor: str,
     model_name: str,
     number: int,
@@ -121,12 +111,12 @@ def _move(
     lost: list[int] | None = None,
 ) -> None:
     """Intent, MLflow's alias, outcome."""
-    with tools.ledger.write() as session:
+    with ledger.write() as session:
         _check_seen(session, find_model(session, model_name), seen)
         intent = {"alias": CHAMPION, "from": seen, "to": number}
         append(session, actor, "version.alias_intended", subject_of(model_name, number), intent)
-    tools.registry.set_alias(model_name, CHAMPION, registry_version)
-    with tools.ledger.write() as session:
+    registry.set_alias(model_name, CHAMPION, registry_version)
+    with ledger.write() as session:
         model = find_model(session, model_name)
         _check_seen(session, model, seen)
         version = find_version(session, model, number)
