@@ -61,7 +61,7 @@ def run(args: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"Error: {_usage(error)}", err=True)
         return error.exit_code
     except GovernanceError as error:
         click.echo(f"Error: {error}", err=True)
@@ -84,6 +84,13 @@ def run(args: Sequence[str]) -> int:
         )
         return 1
     return 0
+
+
+def _usage(error: click.ClickException) -> str:
+    """One line, where click would print the usage and a list."""
+    message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return message if context is None else f"{message} (see: {context.command_path} --help)"
 
 
 def main() -> None:

@@ -43,7 +43,9 @@ def export_directory(
         save_file({**state, **changed}, temporary / WEIGHTS_NAME, metadata=metadata)
         config = _with_tokenizer(model, temporary)
         (temporary / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        # Temporary directories and safetensors files are private; a model directory is there to be served.
         temporary.chmod(0o755)
+        (temporary / WEIGHTS_NAME).chmod(0o644)
         if dest.exists():
             dest.rmdir()
         os.replace(temporary, dest)

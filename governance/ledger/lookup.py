@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from governance.errors import InvalidInputError, NotFoundError
+from governance.ledger.names import with_article
 from governance.ledger.tables import Actor, Alias, Dataset, Model, ModelVersion, Request
 from governance.states import ACTIVE_STATES
 
@@ -17,7 +18,7 @@ def check_free(
         InvalidInputError: it is.
     """
     if session.scalars(select(table.id).where(table.name == name)).first() is not None:
-        raise InvalidInputError(f"there is a {what} {name!r} already; choose another name")
+        raise InvalidInputError(f"there is {with_article(what)} {name!r} already; choose another name")
 
 
 def find_actor(session: Session, name: str) -> Actor:

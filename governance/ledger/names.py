@@ -7,6 +7,11 @@ from governance.errors import InvalidInputError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 
 
+def with_article(noun: str) -> str:
+    """The noun with its article: "an actor", "a model"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def check_name(what: str, name: str) -> None:
     """Accept names that are safe in file names, MLflow and events.
 
@@ -15,6 +20,6 @@ def check_name(what: str, name: str) -> None:
     """
     if _NAME.fullmatch(name) is None:
         raise InvalidInputError(
-            f"{name!r} cannot name a{'n' if what[0] in 'aeiou' else ''} {what}: use letters, "
+            f"{name!r} cannot name {with_article(what)}: use letters, "
             "digits and . _ @ + -, beginning with a letter or digit, at most 100"
         )

@@ -116,12 +116,33 @@ def _move(
         intent = {"alias": CHAMPION, "from": seen, "to": number}
         append(session, actor, "version.alias_intended", subject_of(model_name, number), intent)
     registry.set_alias(model_name, CHAMPION, registry_version)
+    try:
+        _record(ledger, actor, model_name, number, seen, payload, lost or [])
+    except ConflictError:
+        # The winner's alias was just overwritten in MLflow; the ledger knows what belongs there.
+        with ledger.read() as session:
+            winner = alias_version(session, find_model(session, model_name), CHAMPION)
+        if winner is not None:
+            registry.set_alias(model_name, CHAMPION, winner.registry_version)
+        raise
+
+
+def _record(
+    ledger: Ledger,
+    actor: str,
+    model_name: str,
+    number: int,
+    seen: int | None,
+    payload: Mapping[str, Any],
+    lost: list[int],
+) -> None:
+    """The outcome of a move: alias, events and states in one transaction."""
     with ledger.write() as session:
         model = find_model(session, model_name)
         _check_seen(session, model, seen)
         version = find_version(session, model, number)
         event = {"version": number, "version_digest": version.digest}
-        for request_id in lost or []:
+        for request_id in lost:
             request = find_request(session, request_id)
             advance(session, request, Action.REINSTATE, actor, event)
         for member in version.members:

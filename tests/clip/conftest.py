@@ -1,0 +1,75 @@
+"""Tiny models with random weights, one for each way in which an image tower can end, saved as open_clip directories."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from governance.clip.load import ClipModel, load_model
+from governance.clip.source import CONFIG_NAME, WEIGHTS_NAME, Source
+
+DIMENSION = 32
+TEXT = {"context_length": 8, "width": 32, "heads": 2, "layers": 1, "vocab_size": 49408}
+TOWERS: dict[str, dict[str, Any]] = {
+    "vit": {"layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
+    "resnet": {"layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 16},
+    "timm-linear": {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear"},
+    "timm-mlp": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "mlp"},
+    "trunk-head": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None},
+    "trunk-head-fc": {"timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": None},
+    "residual": {"timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"},
+}
+PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Directory of one of `TOWERS`; do not change what is in it."""
+
+    @cache
+    def make(kind: str) -> Path:
+        vision = {"image_size": 32, **TOWERS[kind]}
+        is_timm = "timm_model_name" in vision
+        # The tower without a projection gives its own width, which is 64 in timm's test model.
+        config = {
+            "embed_dim": 64 if kind == "residual" else DIMENSION,
+            "vision_cfg": vision,
+            "text_cfg": TEXT,
+        }
+        torch.manual_seed(7)
+        module = (open_clip.CustomTextCLIP if is_timm else open_clip.CLIP)(**config)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                if name.endswith("bias"):  # or a fold that forgets the bias would go unnoticed
+                    parameter.normal_(std=0.1)
+        place = tmp_path_factory.mktemp("model") / kind
+        place.mkdir()
+        written = {"model_cfg": config | {"custom_text": is_timm}, "preprocess_cfg": PREPROCESS}
+        (place / CONFIG_NAME).write_text(json.dumps(written), encoding="utf-8")
+        save_file(module.state_dict(), place / WEIGHTS_NAME)
+        return place
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def loaded(model_dir: Callable[[str], Path]) -> Callable[[str], ClipModel]:
+    """One of `TOWERS`, loaded; do not change it."""
+
+    @cache
+    def load(kind: str) -> ClipModel:
+        return load_model(Source(f"local-dir:{model_dir(kind)}"))
+
+    return load
+
+
+@pytest.fixture
+def vit(loaded: Callable[[str], ClipModel]) -> ClipModel:
+    """The smallest of the models."""
+    return loaded("vit")

@@ -1,0 +1,131 @@
+"""Stand-ins for the adapters to outside systems; `tests/test_registry.py` holds them to the same contract."""
+
+from dataclasses import dataclass, field, replace
+
+from governance.errors import UnavailableError
+from governance.registry import KEY_TAG, NUMBER_TAG, Artifacts, RegisteredVersion
+
+
+@dataclass(frozen=True)
+class FakeRun:
+    """A run; unfinished if something interrupted it."""
+
+    run_id: str
+    model: str
+    key: str
+    name: str
+    artifacts: Artifacts
+    finished: bool
+
+
+@dataclass(frozen=True)
+class FakeVersion:
+    """A registered model version."""
+
+    version: str
+    run_id: str
+    key: str
+    tags: dict[str, str]
+
+
+@dataclass
+class FakeRegistry:
+    """MLflow in memory, with the public methods of `governance.registry.Registry`.
+
+    Attributes:
+        runs: by run id.
+        versions: of each model, oldest first.
+        calls: names of the methods called, in order; `register` logs a run, so it calls two.
+    """
+
+    runs: dict[str, FakeRun] = field(default_factory=dict)
+    versions: dict[str, list[FakeVersion]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    _aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    _failures: dict[tuple[str, str], BaseException] = field(default_factory=dict)
+
+    def fail(self, when: str, method: str, problem: BaseException) -> None:
+        """Make the next call of `method` raise, once.
+
+        Args:
+            when: ``before`` it does anything, ``during`` (only `log_run`: the run exists but is not complete), or
+                ``after`` everything is done and only the answer is lost.
+            method: a public method's name.
+            problem: what to raise.
+        """
+        assert when in ("before", "during", "after")
+        assert when != "during" or method == "log_run"
+        assert callable(getattr(self, method))
+        self._failures[when, method] = problem
+
+    def log_run(self, model: str, key: str, name: str, artifacts: Artifacts) -> str:
+        """See `Registry.log_run`."""
+        self._enter("log_run")
+        found = [r for r in self.runs.values() if (r.model, r.key) == (model, key)]
+        if not found:
+            run_id = f"run-{len(self.runs) + 1}"
+            found = [FakeRun(run_id, model, key, name, artifacts, finished=False)]
+            self.runs[run_id] = found[0]
+        run = found[0]
+        if not run.finished:
+            self._meet("during", "log_run")
+            self.runs[run.run_id] = replace(run, artifacts=artifacts, finished=True)
+        self._meet("after", "log_run")
+        return run.run_id
+
+    def register(
+        self, model: str, key: str, number: int, name: str, artifacts: Artifacts
+    ) -> RegisteredVersion:
+        """See `Registry.register`."""
+        self._enter("register")
+        run_id = self.log_run(model, key, name, artifacts)
+        versions = self.versions.setdefault(model, [])
+        version = next((v for v in versions if v.key == key), None)
+        if version is None:
+            tags = {KEY_TAG: key, NUMBER_TAG: str(number), **artifacts.tags}
+            version = FakeVersion(str(len(versions) + 1), run_id, key, tags)
+            versions.append(version)
+        self._meet("after", "register")
+        return RegisteredVersion(run_id, version.version)
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        """See `Registry.set_alias`."""
+        self._enter("set_alias")
+        self._find(model, version)
+        self._aliases.setdefault(model, {})[alias] = version
+        self._meet("after", "set_alias")
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """See `Registry.aliases`."""
+        self._enter("aliases")
+        if model not in self.versions:
+            raise UnavailableError(f"no registered model {model}")
+        self._meet("after", "aliases")
+        return dict(self._aliases.get(model, {}))
+
+    def version_tags(self, model: str, version: str) -> dict[str, str]:
+        """See `Registry.version_tags`."""
+        self._enter("version_tags")
+        tags = dict(self._find(model, version).tags)
+        self._meet("after", "version_tags")
+        return tags
+
+    def check(self) -> None:
+        """See `Registry.check`."""
+        self._enter("check")
+        self._meet("after", "check")
+
+    def _find(self, model: str, number: str) -> FakeVersion:
+        for version in self.versions.get(model, []):
+            if version.version == number:
+                return version
+        raise UnavailableError(f"no version {number} of {model}")
+
+    def _enter(self, method: str) -> None:
+        self.calls.append(method)
+        self._meet("before", method)
+
+    def _meet(self, when: str, method: str) -> None:
+        problem = self._failures.pop((when, method), None)
+        if problem is not None:
+            raise problem

@@ -1,0 +1,251 @@
+"""A ledger with one finished case, one rejected and one waiting: made by the workflow wherever it needs no model."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from sqlalchemy.orm import Session
+from torch import Tensor
+
+from governance.clip.encoder import BaseModel
+from governance.datasets import Item, Manifest
+from governance.digests import canonical_json, digest_bytes, digest_json
+from governance.ledger import arrays
+from governance.ledger.database import Ledger
+from governance.ledger.events import append
+from governance.ledger.identity import version_digest
+from governance.ledger.lookup import find_model, find_request
+from governance.ledger.tables import (
+    Alias,
+    Dataset,
+    Model,
+    ModelVersion,
+    Report,
+    VersionMember,
+)
+from governance.ledger.types import now
+from governance.progress import Meter
+from governance.states import Action, Basis, Role
+from governance.unlearning.bank import PromptBank, build_bank
+from governance.unlearning.composition import compose
+from governance.unlearning.labels import LabelSpace, default_domain_templates
+from governance.unlearning.projector import Projector, Recipe, identity
+from governance.unlearning.targets import Target
+from governance.workflow import actors, prepare, requests
+from governance.workflow.aliases import CHAMPION, take_alias
+from governance.workflow.measure import read_members
+from governance.workflow.tools import Tools
+from governance.workflow.transition import advance
+from tests.fakes import FakeRegistry
+
+PEOPLE = {"carla": Role.COMPLIANCE, "dmitri": Role.APPROVER, "mona": Role.MLOPS}
+DIMENSION = 12
+LABELS = LabelSpace(
+    ("mug", "cat", "oak"),
+    ("sketch",),
+    domain_templates={"sketch": default_domain_templates("sketch")},
+)
+WEIGHTS = digest_bytes(b"weights")
+
+
+class RandomEncoder:
+    """Stands in for the encoder: the same random features whatever the images are."""
+
+    def features(
+        self, base: BaseModel, digest: str, location: Path, items: tuple[Item, ...], meter: Meter
+    ) -> Tensor:
+        generator = torch.Generator().manual_seed(5)
+        return torch.randn(len(items), base.dimension, generator=generator)
+
+
+def synthetic_bank() -> PromptBank:
+    """A prompt bank of random rows."""
+    generator = torch.Generator().manual_seed(3)
+    return build_bank(
+        LABELS, lambda prompts: torch.randn(len(prompts), DIMENSION, generator=generator)
+    )
+
+
+def add_people(ledger: Ledger) -> None:
+    """An admin, and one person for each role that a case needs."""
+    actors.found(ledger, "ada")
+    for name, role in PEOPLE.items():
+        actors.add(ledger, "ada", name, [role])
+
+
+def add_model(ledger: Ledger) -> None:
+    """What `workflow.models.register` records, for a model that exists only as a prompt bank."""
+    bank, labels_digest = synthetic_bank(), digest_json(LABELS.to_dict())
+    none = identity(DIMENSION)
+    digest = version_digest(WEIGHTS, labels_digest, none.digest, [])
+    with ledger.write() as session:
+        model = Model(
+            name="shop",
+            source={"name": "local-dir:/models/shop", "pretrained": None, "quick_gelu": False},
+            weights_digest=WEIGHTS,
+            preprocess_digest=digest_bytes(b"preprocessing"),
+            dimension=DIMENSION,
+            fold_path="visual.proj",
+            logit_scale=50.0,
+            labels=LABELS.to_dict(),
+            labels_digest=labels_digest,
+            bank_rows=arrays.store(session, bank.rows),
+            bank_scores=arrays.store(session, bank.scores),
+            registered_at=now(),
+        )
+        session.add(model)
+        session.flush()
+        version = _add_version(session, model, 1, digest, none)
+        session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
+        payload = {
+            "model": "shop",
+            "source": "local-dir:/models/shop",
+            "weights_digest": WEIGHTS,
+            "labels_digest": labels_digest,
+            "fold_path": "visual.proj",
+            "dimension": DIMENSION,
+            "preprocess_digest": model.preprocess_digest,
+            "bank_rows": model.bank_rows,
+            "bank_scores": model.bank_scores,
+            "version": 1,
+            "version_digest": digest,
+        }
+        append(session, "mona", "model.registered", "model:shop", payload)
+
+
+def add_dataset(ledger: Ledger) -> None:
+    """What `workflow.datasets.add` records, for images that do not exist."""
+    items = tuple(
+        Item(f"sketch/{label}/{number}.png", label, "sketch", digest_bytes(b"image"))
+        for label in sorted(LABELS.classes)
+        for number in range(2)
+    )
+    manifest = Manifest(items)
+    with ledger.write() as session:
+        session.add(
+            Dataset(
+                name="eval",
+                role="eval",
+                location="/data",
+                digest=manifest.digest,
+                images=len(items),
+                skipped=0,
+                manifest=manifest.to_json(),
+                added_at=now(),
+            )
+        )
+        payload = {"role": "eval", "digest": manifest.digest, "images": len(items), "skipped": 0}
+        append(session, "mona", "dataset.added", "dataset:eval", payload)
+
+
+def file(ledger: Ledger, label: str | None, domain: str | None = None) -> int:
+    """File a request as compliance."""
+    target = Target(label, domain)
+    return requests.file(ledger, "carla", "shop", [target], Basis.BIAS, "because", "case 7")
+
+
+def add_version(ledger: Ledger, request_ids: list[int]) -> None:
+    """What `workflow.versions.apply` and `workflow.release.promote` record for version 2."""
+    with ledger.write() as session:
+        model = find_model(session, "shop")
+        found = [find_request(session, number) for number in request_ids]
+        members = read_members(session, found)
+        projector = compose(synthetic_bank(), [member.edit for member in members]).projector
+        digest = version_digest(
+            WEIGHTS,
+            model.labels_digest,
+            projector.digest,
+            [member.projector_digest for member in members],
+        )
+        version = _add_version(session, model, 2, digest, projector)
+        version.members = [
+            VersionMember(request_id=member.request, projector_id=member.projector_id)
+            for member in members
+        ]
+        session.flush()
+        content = {"kind": "version", "version": 2}
+        session.add(
+            Report(
+                purpose="version",
+                version_id=version.id,
+                dataset_id=1,
+                content=canonical_json(content),
+                digest=digest_json(content),
+                created_at=now(),
+            )
+        )
+        payload = {
+            "version_digest": digest,
+            "weights_digest": version.weights_digest,
+            "active_requests": request_ids,
+            "projectors": [member.projector_digest for member in members],
+            "report_digests": [digest_json(content)],
+            "run_id": version.run_id,
+            "registry_version": version.registry_version,
+        }
+        append(session, "mona", "version.registered", "version:shop/2", payload)
+        for request in found:
+            applied = {"version": 2, "version_digest": digest}
+            advance(session, request, Action.APPLY, "mona", applied)
+        take_alias(session, "mona", model, CHAMPION, version, {"version_digest": digest})
+
+
+def build(ledger: Ledger) -> None:
+    """Request 1 is released in version 2, request 2 rejected, request 3 prepared; somebody joins last."""
+    add_people(ledger)
+    add_model(ledger)
+    add_dataset(ledger)
+    tools = Tools(ledger, FakeRegistry(), RandomEncoder())  # type: ignore[arg-type]
+    released, rejected = file(ledger, "mug"), file(ledger, "cat", "sketch")
+    prepare.prepare(tools, "mona", released, "eval", Recipe.of("redirect"))
+    requests.approve(ledger, "dmitri", released, "agreed")
+    add_version(ledger, [released])
+    requests.reject(ledger, "dmitri", rejected, "no ground")
+    waiting = file(ledger, "oak")
+    prepare.prepare(tools, "mona", waiting, "eval", Recipe.of("nullspace"))
+    actors.add(ledger, "ada", "zoe", [Role.AUDITOR])
+
+
+@pytest.fixture(scope="session")
+def case_file(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with what `build` makes; copy it."""
+    path = tmp_path_factory.mktemp("case") / "ledger.db"
+    shutil.copy(migrated, path)
+    ledger = Ledger(f"sqlite:///{path}")
+    build(ledger)
+    ledger.dispose()
+    return path
+
+
+@pytest.fixture
+def cases(case_file: Path, tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger with what `build` makes."""
+    path = tmp_path / "cases.db"
+    shutil.copy(case_file, path)
+    ledger = Ledger(f"sqlite:///{path}")
+    yield ledger
+    ledger.dispose()
+
+
+def _add_version(
+    session: Session, model: Model, number: int, digest: str, projector: Projector
+) -> ModelVersion:
+    version = ModelVersion(
+        model_id=model.id,
+        number=number,
+        parent=number - 1 or None,
+        digest=digest,
+        recipe={"active": []},
+        factor_a=arrays.store(session, projector.a),
+        factor_b=arrays.store(session, projector.b),
+        weights_digest=WEIGHTS if number == 1 else digest_bytes(b"edited weights"),
+        created_by="mona",
+        created_at=now(),
+        run_id=f"run-{number}",
+        registry_version=str(number),
+    )
+    session.add(version)
+    session.flush()
+    return version

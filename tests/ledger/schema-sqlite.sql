@@ -1,0 +1,209 @@
+CREATE INDEX ix_decisions_request_id ON decisions (request_id);
+CREATE INDEX ix_evaluation_reports_projector_id ON evaluation_reports (projector_id);
+CREATE INDEX ix_evaluation_reports_version_id ON evaluation_reports (version_id);
+CREATE INDEX ix_events_action ON events (action);
+CREATE INDEX ix_events_subject ON events (subject);
+CREATE INDEX ix_model_versions_model_id ON model_versions (model_id);
+CREATE INDEX ix_projectors_request_id ON projectors (request_id);
+CREATE INDEX ix_request_targets_request_id ON request_targets (request_id);
+CREATE INDEX ix_requests_model_id ON requests (model_id);
+CREATE INDEX ix_requests_state ON requests (state);
+CREATE TABLE actors (
+	id INTEGER NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	roles JSON NOT NULL, 
+	active BOOLEAN NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_actors PRIMARY KEY (id), 
+	CONSTRAINT uq_actors_name UNIQUE (name)
+);
+CREATE TABLE aliases (
+	model_id INTEGER NOT NULL, 
+	name VARCHAR(40) NOT NULL, 
+	version_id INTEGER NOT NULL, 
+	CONSTRAINT pk_aliases PRIMARY KEY (model_id, name), 
+	CONSTRAINT fk_aliases_model_id FOREIGN KEY(model_id) REFERENCES models (id), 
+	CONSTRAINT fk_aliases_version_id FOREIGN KEY(version_id) REFERENCES model_versions (id)
+);
+CREATE TABLE arrays (
+	digest VARCHAR(71) NOT NULL, 
+	dtype VARCHAR(16) NOT NULL, 
+	shape JSON NOT NULL, 
+	data BLOB NOT NULL, 
+	CONSTRAINT pk_arrays PRIMARY KEY (digest)
+);
+CREATE TABLE datasets (
+	id INTEGER NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	role VARCHAR(20) NOT NULL, 
+	location TEXT NOT NULL, 
+	digest VARCHAR(71) NOT NULL, 
+	images INTEGER NOT NULL, 
+	skipped INTEGER NOT NULL, 
+	manifest TEXT NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_datasets PRIMARY KEY (id), 
+	CONSTRAINT uq_datasets_name UNIQUE (name)
+);
+CREATE TABLE decisions (
+	id INTEGER NOT NULL, 
+	request_id INTEGER NOT NULL, 
+	ruling VARCHAR(20) NOT NULL, 
+	actor VARCHAR(200) NOT NULL, 
+	comment TEXT, 
+	projector_digest VARCHAR(71), 
+	report_digest VARCHAR(71), 
+	decided_at DATETIME NOT NULL, 
+	CONSTRAINT pk_decisions PRIMARY KEY (id), 
+	CONSTRAINT fk_decisions_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
+);
+CREATE TABLE evaluation_reports (
+	id INTEGER NOT NULL, 
+	purpose VARCHAR(20) NOT NULL, 
+	projector_id INTEGER, 
+	version_id INTEGER, 
+	dataset_id INTEGER NOT NULL, 
+	content TEXT NOT NULL, 
+	digest VARCHAR(71) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_evaluation_reports PRIMARY KEY (id), 
+	CONSTRAINT fk_evaluation_reports_dataset_id FOREIGN KEY(dataset_id) REFERENCES datasets (id), 
+	CONSTRAINT fk_evaluation_reports_projector_id FOREIGN KEY(projector_id) REFERENCES projectors (id), 
+	CONSTRAINT fk_evaluation_reports_version_id FOREIGN KEY(version_id) REFERENCES model_versions (id)
+);
+CREATE TABLE events (
+	seq INTEGER NOT NULL, 
+	at VARCHAR(32) NOT NULL, 
+	actor VARCHAR(200) NOT NULL, 
+	action VARCHAR(80) NOT NULL, 
+	subject VARCHAR(200) NOT NULL, 
+	payload TEXT NOT NULL, 
+	prev_digest VARCHAR(71) NOT NULL, 
+	digest VARCHAR(71) NOT NULL, 
+	CONSTRAINT pk_events PRIMARY KEY (seq), 
+	CONSTRAINT uq_events_digest UNIQUE (digest), 
+	CONSTRAINT uq_events_prev_digest UNIQUE (prev_digest)
+);
+CREATE TABLE governance_alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT governance_alembic_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE model_versions (
+	id INTEGER NOT NULL, 
+	model_id INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	parent INTEGER, 
+	digest VARCHAR(71) NOT NULL, 
+	recipe JSON NOT NULL, 
+	factor_a VARCHAR(71) NOT NULL, 
+	factor_b VARCHAR(71) NOT NULL, 
+	weights_digest VARCHAR(71) NOT NULL, 
+	created_by VARCHAR(200) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	run_id VARCHAR(64) NOT NULL, 
+	registry_version VARCHAR(20) NOT NULL, 
+	CONSTRAINT pk_model_versions PRIMARY KEY (id), 
+	CONSTRAINT fk_model_versions_factor_a FOREIGN KEY(factor_a) REFERENCES arrays (digest), 
+	CONSTRAINT fk_model_versions_factor_b FOREIGN KEY(factor_b) REFERENCES arrays (digest), 
+	CONSTRAINT fk_model_versions_model_id FOREIGN KEY(model_id) REFERENCES models (id), 
+	CONSTRAINT uq_model_versions_model_id_number UNIQUE (model_id, number)
+);
+CREATE TABLE models (
+	id INTEGER NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	source JSON NOT NULL, 
+	weights_digest VARCHAR(71) NOT NULL, 
+	preprocess_digest VARCHAR(71) NOT NULL, 
+	dimension INTEGER NOT NULL, 
+	fold_path VARCHAR(200) NOT NULL, 
+	logit_scale DOUBLE NOT NULL, 
+	labels JSON NOT NULL, 
+	labels_digest VARCHAR(71) NOT NULL, 
+	bank_rows VARCHAR(71) NOT NULL, 
+	bank_scores VARCHAR(71) NOT NULL, 
+	registered_at DATETIME NOT NULL, 
+	CONSTRAINT pk_models PRIMARY KEY (id), 
+	CONSTRAINT fk_models_bank_rows FOREIGN KEY(bank_rows) REFERENCES arrays (digest), 
+	CONSTRAINT fk_models_bank_scores FOREIGN KEY(bank_scores) REFERENCES arrays (digest), 
+	CONSTRAINT uq_models_name UNIQUE (name)
+);
+CREATE TABLE projectors (
+	id INTEGER NOT NULL, 
+	request_id INTEGER NOT NULL, 
+	recipe JSON NOT NULL, 
+	factor_a VARCHAR(71) NOT NULL, 
+	factor_b VARCHAR(71) NOT NULL, 
+	digest VARCHAR(71) NOT NULL, 
+	rank INTEGER NOT NULL, 
+	condition DOUBLE NOT NULL, 
+	tolerance DOUBLE NOT NULL, 
+	prepared_by VARCHAR(200) NOT NULL, 
+	prepared_at DATETIME NOT NULL, 
+	run_id VARCHAR(64), 
+	CONSTRAINT pk_projectors PRIMARY KEY (id), 
+	CONSTRAINT fk_projectors_factor_a FOREIGN KEY(factor_a) REFERENCES arrays (digest), 
+	CONSTRAINT fk_projectors_factor_b FOREIGN KEY(factor_b) REFERENCES arrays (digest), 
+	CONSTRAINT fk_projectors_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
+);
+CREATE TABLE request_private (
+	request_id INTEGER NOT NULL, 
+	salt VARCHAR(64) NOT NULL, 
+	subject_ref TEXT, 
+	reason TEXT, 
+	CONSTRAINT pk_request_private PRIMARY KEY (request_id), 
+	CONSTRAINT fk_request_private_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
+);
+CREATE TABLE request_targets (
+	id INTEGER NOT NULL, 
+	request_id INTEGER NOT NULL, 
+	label VARCHAR(200), 
+	domain VARCHAR(200), 
+	CONSTRAINT pk_request_targets PRIMARY KEY (id), 
+	CONSTRAINT fk_request_targets_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
+);
+CREATE TABLE requests (
+	id INTEGER NOT NULL, 
+	model_id INTEGER NOT NULL, 
+	state VARCHAR(20) NOT NULL, 
+	basis VARCHAR(80) NOT NULL, 
+	due_at DATETIME NOT NULL, 
+	filed_by VARCHAR(200) NOT NULL, 
+	filed_at DATETIME NOT NULL, 
+	CONSTRAINT pk_requests PRIMARY KEY (id), 
+	CONSTRAINT fk_requests_model_id FOREIGN KEY(model_id) REFERENCES models (id)
+);
+CREATE TABLE version_members (
+	version_id INTEGER NOT NULL, 
+	request_id INTEGER NOT NULL, 
+	projector_id INTEGER NOT NULL, 
+	CONSTRAINT pk_version_members PRIMARY KEY (version_id, request_id), 
+	CONSTRAINT fk_version_members_projector_id FOREIGN KEY(projector_id) REFERENCES projectors (id), 
+	CONSTRAINT fk_version_members_request_id FOREIGN KEY(request_id) REFERENCES requests (id), 
+	CONSTRAINT fk_version_members_version_id FOREIGN KEY(version_id) REFERENCES model_versions (id)
+);
+CREATE TRIGGER arrays_no_delete BEFORE DELETE ON arrays BEGIN SELECT RAISE(ABORT, 'arrays is append-only'); END;
+CREATE TRIGGER arrays_no_replace BEFORE INSERT ON arrays WHEN EXISTS (SELECT 1 FROM arrays WHERE digest = NEW.digest) BEGIN SELECT RAISE(ABORT, 'arrays is append-only'); END;
+CREATE TRIGGER arrays_no_update BEFORE UPDATE ON arrays BEGIN SELECT RAISE(ABORT, 'arrays is append-only'); END;
+CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
+CREATE TRIGGER decisions_no_replace BEFORE INSERT ON decisions WHEN EXISTS (SELECT 1 FROM decisions WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
+CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
+CREATE TRIGGER evaluation_reports_no_delete BEFORE DELETE ON evaluation_reports BEGIN SELECT RAISE(ABORT, 'evaluation_reports is append-only'); END;
+CREATE TRIGGER evaluation_reports_no_replace BEFORE INSERT ON evaluation_reports WHEN EXISTS (SELECT 1 FROM evaluation_reports WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'evaluation_reports is append-only'); END;
+CREATE TRIGGER evaluation_reports_no_update BEFORE UPDATE ON evaluation_reports BEGIN SELECT RAISE(ABORT, 'evaluation_reports is append-only'); END;
+CREATE TRIGGER events_append BEFORE INSERT ON events WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM events) OR NEW.prev_digest <> COALESCE((SELECT digest FROM events ORDER BY seq DESC LIMIT 1), 'sha256:0000000000000000000000000000000000000000000000000000000000000000') BEGIN SELECT RAISE(ABORT, 'an event must follow the head of the log'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
+CREATE TRIGGER events_no_replace BEFORE INSERT ON events WHEN EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq) BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
+CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
+CREATE TRIGGER model_versions_no_delete BEFORE DELETE ON model_versions BEGIN SELECT RAISE(ABORT, 'model_versions is append-only'); END;
+CREATE TRIGGER model_versions_no_replace BEFORE INSERT ON model_versions WHEN EXISTS (SELECT 1 FROM model_versions WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'model_versions is append-only'); END;
+CREATE TRIGGER model_versions_no_second_number BEFORE INSERT ON model_versions WHEN EXISTS (SELECT 1 FROM model_versions WHERE model_id = NEW.model_id AND number = NEW.number) BEGIN SELECT RAISE(ABORT, 'this version number is taken'); END;
+CREATE TRIGGER model_versions_no_update BEFORE UPDATE ON model_versions BEGIN SELECT RAISE(ABORT, 'model_versions is append-only'); END;
+CREATE TRIGGER projectors_no_delete BEFORE DELETE ON projectors BEGIN SELECT RAISE(ABORT, 'projectors is append-only'); END;
+CREATE TRIGGER projectors_no_replace BEFORE INSERT ON projectors WHEN EXISTS (SELECT 1 FROM projectors WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'projectors is append-only'); END;
+CREATE TRIGGER projectors_no_update BEFORE UPDATE ON projectors BEGIN SELECT RAISE(ABORT, 'projectors is append-only'); END;
+CREATE TRIGGER request_targets_no_delete BEFORE DELETE ON request_targets BEGIN SELECT RAISE(ABORT, 'request_targets is append-only'); END;
+CREATE TRIGGER request_targets_no_replace BEFORE INSERT ON request_targets WHEN EXISTS (SELECT 1 FROM request_targets WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'request_targets is append-only'); END;
+CREATE TRIGGER request_targets_no_update BEFORE UPDATE ON request_targets BEGIN SELECT RAISE(ABORT, 'request_targets is append-only'); END;
+CREATE TRIGGER version_members_no_delete BEFORE DELETE ON version_members BEGIN SELECT RAISE(ABORT, 'version_members is append-only'); END;
+CREATE TRIGGER version_members_no_replace BEFORE INSERT ON version_members WHEN EXISTS (SELECT 1 FROM version_members WHERE version_id = NEW.version_id AND request_id = NEW.request_id) BEGIN SELECT RAISE(ABORT, 'version_members is append-only'); END;
+CREATE TRIGGER version_members_no_update BEFORE UPDATE ON version_members BEGIN SELECT RAISE(ABORT, 'version_members is append-only'); END;

@@ -1,0 +1,272 @@
+"""One contract for MLflow and for its stand-in, and what only the real one can show."""
+
+import inspect
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
+
+from governance.errors import UnavailableError
+from governance.registry import KEY_TAG, Artifacts, RegisteredVersion, Registry
+from tests.fakes import FakeRegistry
+
+TENSOR = torch.arange(6, dtype=torch.float64).reshape(2, 3)
+ARTIFACTS = Artifacts(
+    params={"method": "redirect", "rank": 3},
+    metrics={"forget_accuracy_after": 0.25},
+    records={"recipe.json": {"b": [1, 2], "a": None}},
+    tensors={"factors.safetensors": {"a": TENSOR}},
+    tags={"governance.digest": "sha256:00", "governance.active_requests": "[1, 2]"},
+)
+
+
+@dataclass
+class Store:
+    """A registry, how many runs it holds, and a way to interrupt the next run half-way."""
+
+    registry: Registry | FakeRegistry
+    count_runs: Callable[[str], int]
+    interrupt: Callable[[BaseException], None]
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store in a SQLite file, migrated once and copied for each test."""
+    place = tmp_path_factory.mktemp("mlflow")
+    Registry(f"sqlite:///{place}/mlflow.db", place / "artifacts").check()
+    return place / "mlflow.db"
+
+
+@pytest.fixture
+def real(mlflow_store: Path, tmp_path: Path) -> Registry:
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
+    return Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
+
+
+@pytest.fixture(params=["fake", "mlflow"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "fake":
+        fake = FakeRegistry()
+        return Store(
+            fake,
+            lambda model: sum(run.model == model for run in fake.runs.values()),
+            lambda problem: fake.fail("during", "log_run", problem),
+        )
+    registry: Registry = request.getfixturevalue("real")
+
+    def interrupt(problem: BaseException) -> None:
+        log_artifacts, pending = MlflowClient.log_artifacts, [problem]
+
+        def once(*args: object) -> None:
+            if pending:
+                raise pending.pop()
+            log_artifacts(*args)
+
+        monkeypatch.setattr(MlflowClient, "log_artifacts", once)
+
+    return Store(registry, lambda model: len(runs_of(registry, model)), interrupt)
+
+
+def client_of(registry: Registry) -> MlflowClient:
+    return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+
+
+def runs_of(registry: Registry, model: str) -> list[str]:
+    client = client_of(registry)
+    experiment = client.get_experiment_by_name(f"governance/{model}")
+    return [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+
+
+def test_the_fake_has_the_methods_of_the_real_one() -> None:
+    def signatures(kind: type) -> dict[str, inspect.Signature]:
+        members = inspect.getmembers(kind, inspect.isfunction)
+        return {name: inspect.signature(f) for name, f in members if not name.startswith("_")}
+
+    fake = signatures(FakeRegistry)
+    fake.pop("fail")
+    assert fake == signatures(Registry)
+
+
+def test_log_run_is_idempotent_by_key(store: Store) -> None:
+    first = store.registry.log_run("shop", "key one", "a run", ARTIFACTS)
+    assert store.registry.log_run("shop", "key one", "a run", ARTIFACTS) == first
+    assert store.count_runs("shop") == 1
+    assert store.registry.log_run("shop", "key two", "a run", ARTIFACTS) != first
+    assert store.count_runs("shop") == 2
+
+
+def test_the_same_key_of_another_model_is_another_run(store: Store) -> None:
+    first = store.registry.log_run("shop", "key", "a run", ARTIFACTS)
+    assert store.registry.log_run("search", "key", "a run", ARTIFACTS) != first
+    assert (store.count_runs("shop"), store.count_runs("search")) == (1, 1)
+
+
+@pytest.mark.parametrize("problem", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_run_left_unfinished_is_completed(store: Store, problem: BaseException) -> None:
+    store.interrupt(problem)
+    with pytest.raises((OSError, UnavailableError, KeyboardInterrupt)):
+        store.registry.log_run("shop", "key", "a run", ARTIFACTS)
+    assert store.count_runs("shop") == 1
+    run_id = store.registry.log_run("shop", "key", "a run", ARTIFACTS)
+    assert store.count_runs("shop") == 1
+    if isinstance(store.registry, FakeRegistry):
+        assert store.registry.runs[run_id].finished
+    else:
+        client = client_of(store.registry)
+        assert client.get_run(run_id).info.status == "FINISHED"
+        files = {file.path for file in client.list_artifacts(run_id)}
+        assert files == {"recipe.json", "factors.safetensors"}
+
+
+def test_register_is_idempotent_by_key(store: Store) -> None:
+    first = store.registry.register("shop", "key one", 1, "base", ARTIFACTS)
+    assert first.version == "1"
+    assert store.registry.register("shop", "key one", 1, "base", ARTIFACTS) == first
+    assert store.count_runs("shop") == 1
+    second = store.registry.register("shop", "key two", 2, "version 2", ARTIFACTS)
+    assert second.version == "2"
+    assert second.run_id != first.run_id
+    assert store.registry.register("shop", "key one", 1, "base", ARTIFACTS) == first
+
+
+def test_register_after_its_run_was_logged_uses_that_run(store: Store) -> None:
+    run_id = store.registry.log_run("shop", "key", "base", ARTIFACTS)
+    registered = store.registry.register("shop", "key", 1, "base", ARTIFACTS)
+    assert registered == RegisteredVersion(run_id, "1")
+
+
+def test_versions_of_each_model_count_from_one(store: Store) -> None:
+    store.registry.register("shop", "key", 1, "base", ARTIFACTS)
+    assert store.registry.register("search", "key", 1, "base", ARTIFACTS).version == "1"
+
+
+def test_a_version_has_its_tags(store: Store) -> None:
+    store.registry.register("shop", "key", 7, "version 7", ARTIFACTS)
+    assert store.registry.version_tags("shop", "1") == {
+        "governance.key": "key",
+        "governance.version": "7",
+        "governance.digest": "sha256:00",
+        "governance.active_requests": "[1, 2]",
+    }
+
+
+def test_aliases_move_and_setting_one_again_changes_nothing(store: Store) -> None:
+    for number in (1, 2):
+        store.registry.register("shop", f"key {number}", number, "a version", ARTIFACTS)
+    assert store.registry.aliases("shop") == {}
+    store.registry.set_alias("shop", "champion", "1")
+    store.registry.set_alias("shop", "candidate", "2")
+    assert store.registry.aliases("shop") == {"champion": "1", "candidate": "2"}
+    for _ in range(2):
+        store.registry.set_alias("shop", "champion", "2")
+        assert store.registry.aliases("shop") == {"champion": "2", "candidate": "2"}
+
+
+def test_what_is_not_registered_is_refused(store: Store) -> None:
+    with pytest.raises(UnavailableError):
+        store.registry.aliases("shop")
+    store.registry.register("shop", "key", 1, "base", ARTIFACTS)
+    with pytest.raises(UnavailableError):
+        store.registry.set_alias("shop", "champion", "9")
+    with pytest.raises(UnavailableError):
+        store.registry.version_tags("shop", "9")
+    assert store.registry.aliases("shop") == {}
+
+
+def test_check_accepts_a_store_that_answers(store: Store) -> None:
+    store.registry.check()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("problem", [UnavailableError("down"), KeyboardInterrupt()])
+def test_the_fake_fails_once_and_as_told(when: str, problem: BaseException) -> None:
+    fake = FakeRegistry()
+    fake.fail(when, "register", problem)
+    with pytest.raises(type(problem)):
+        fake.register("shop", "key", 1, "base", ARTIFACTS)
+    assert len(fake.versions.get("shop", [])) == (1 if when == "after" else 0)
+    assert fake.register("shop", "key", 1, "base", ARTIFACTS).version == "1"
+    assert len(fake.runs) == 1
+    assert fake.calls.count("register") == 2
+
+
+def test_mlflow_keeps_everything_of_a_run(real: Registry, tmp_path: Path) -> None:
+    run_id = real.log_run("shop", "key", "prepare request 1", ARTIFACTS)
+    run = client_of(real).get_run(run_id)
+    assert run.info.run_name == "prepare request 1"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"method": "redirect", "rank": "3"}
+    assert run.data.metrics == {"forget_accuracy_after": 0.25}
+    assert run.data.tags[KEY_TAG] == "key"
+    assert ARTIFACTS.tags.items() <= run.data.tags.items()
+    place = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert place.is_relative_to(tmp_path / "artifacts" / "shop")
+    assert json.loads((place / "recipe.json").read_text()) == {"b": [1, 2], "a": None}
+    assert torch.equal(load_file(place / "factors.safetensors")["a"], TENSOR)
+
+
+def test_mlflow_finds_a_version_by_its_alias(real: Registry) -> None:
+    registered = real.register("shop", "key", 1, "base", ARTIFACTS)
+    real.set_alias("shop", "champion", registered.version)
+    version = client_of(real).get_model_version_by_alias("shop", "champion")
+    assert version.run_id == registered.run_id
+    assert version.source == client_of(real).get_run(registered.run_id).info.artifact_uri
+
+
+def test_making_a_registry_touches_nothing(tmp_path: Path) -> None:
+    Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "nosuchstore://x", "file:///tmp/mlruns"])
+def test_a_store_that_cannot_be_used_is_unavailable(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    registry = Registry(uri, tmp_path / "artifacts")
+    for call in (
+        registry.check,
+        lambda: registry.log_run("shop", "key", "a run", ARTIFACTS),
+        lambda: registry.register("shop", "key", 1, "base", ARTIFACTS),
+        lambda: registry.set_alias("shop", "champion", "1"),
+        lambda: registry.aliases("shop"),
+        lambda: registry.version_tags("shop", "1"),
+    ):
+        with pytest.raises(UnavailableError, match=f"MLflow at {uri} ") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.xfail(strict=True, reason="only MlflowException and OSError are explained")
+@pytest.mark.parametrize("damage", ["no database", "no table", "no driver"])
+def test_a_database_that_cannot_be_used_is_unavailable(
+    real: Registry, tmp_path: Path, damage: str
+) -> None:
+    if damage == "no database":
+        (tmp_path / "mlflow.db").write_bytes(b"This is no database at all. " * 200)
+    elif damage == "no table":
+        real.check()
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+            connection.execute("DROP TABLE experiments")
+    else:
+        real = Registry("postgresql+nosuchdriver://u:hunter2@host/mlflow", tmp_path)
+    with pytest.raises(UnavailableError):
+        real.check()
+
+
+@pytest.mark.xfail(strict=True, reason="the tracking URI is shown as it is")
+def test_no_message_shows_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with pytest.raises(UnavailableError) as caught:
+        Registry("http://ada:hunter2@127.0.0.1:9", tmp_path).check()
+    assert "hunter2" not in str(caught.value)

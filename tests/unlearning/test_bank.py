@@ -1,0 +1,112 @@
+"""The prompt bank: what each row is, and in which order."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from governance.errors import IntegrityError
+from governance.unlearning.bank import PromptBank, build_bank, unit
+from governance.unlearning.labels import LabelSpace
+
+WIDTH = 12
+LABELS = LabelSpace(
+    classes=("dog", "cat", "cow"),
+    domains=("sketch", "photo"),  # not in alphabetical order
+    templates=("a {class}", "the {class}"),
+    domain_templates={
+        "photo": ("a photo of a {class}", "{class}, photo", "photo: {class}"),
+        "sketch": ("a sketch of a {class}",),
+    },
+    score_template="look, a {class}",
+    synonyms={"dog": ("hound",)},
+)
+PAIRS = [
+    *[("dog", None), ("cat", None), ("cow", None)],
+    *[("dog", "sketch"), ("cat", "sketch"), ("cow", "sketch")],
+    *[("dog", "photo"), ("cat", "photo"), ("cow", "photo")],
+]
+
+
+def embed(prompt: str) -> Tensor:
+    """Some vector that depends on the prompt alone, of a length between 1 and 256."""
+    seed = hashlib.sha256(prompt.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(seed[:4], "big"))
+    return unit(torch.randn(WIDTH, generator=generator)) * (1 + seed[5])
+
+
+def encode(prompts: Sequence[str]) -> Tensor:
+    return torch.stack([embed(prompt) for prompt in prompts]).to(torch.float32)
+
+
+def test_rows_follow_pairs_class_by_class_within_domain_by_domain() -> None:
+    assert build_bank(LABELS, encode).pairs == PAIRS
+
+
+def test_each_row_is_the_unit_mean_of_the_unit_embeddings_of_its_own_prompts() -> None:
+    bank = build_bank(LABELS, encode)
+    for row, (label, domain) in zip(bank.rows, PAIRS, strict=True):
+        templates = LABELS.templates if domain is None else LABELS.domain_templates[domain]
+        each = [embed(template.replace("{class}", label)) for template in templates]
+        mean = torch.stack([vector / vector.norm() for vector in each]).mean(dim=0)
+        torch.testing.assert_close(row, (mean / mean.norm()).double(), atol=1e-6, rtol=0)
+        if len(each) > 1:  # lengths differ, so a mean of raw embeddings would be another row
+            raw = torch.stack(each).mean(dim=0)
+            assert (row - raw / raw.norm()).norm() > 1e-2
+
+
+def test_scores_are_the_score_template_and_the_first_template_of_each_domain() -> None:
+    bank = build_bank(LABELS, encode)
+    first = {None: "look, a {}", "sketch": "a sketch of a {}", "photo": "a photo of a {}"}
+    expected = torch.stack([unit(embed(first[domain].format(label))) for label, domain in PAIRS])
+    torch.testing.assert_close(bank.scores, expected.double(), atol=1e-6, rtol=0)
+    assert torch.equal(bank.plain_scores, bank.scores[:3])
+    assert torch.equal(bank.domain_scores, bank.scores[3:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_rows_and_scores_are_float64_and_of_unit_length(dtype: torch.dtype) -> None:
+    bank = build_bank(LABELS, lambda prompts: encode(prompts).to(dtype))
+    for tensor in (bank.rows, bank.scores):
+        assert tensor.dtype == torch.float64
+        assert tensor.shape == (9, WIDTH)
+        torch.testing.assert_close(tensor.norm(dim=1), torch.ones(9, dtype=torch.float64))
+    assert bank.dimension == WIDTH
+
+
+def test_synonyms_are_never_embedded() -> None:
+    asked: list[str] = []
+
+    def listen(prompts: Sequence[str]) -> Tensor:
+        asked.extend(prompts)
+        return encode(prompts)
+
+    build_bank(LABELS, listen)
+    assert any("dog" in prompt for prompt in asked)
+    assert not any("hound" in prompt for prompt in asked)
+
+
+def test_a_bank_without_domains_has_one_row_a_class() -> None:
+    bank = build_bank(LabelSpace(("dog", "cat")), encode)
+    assert bank.pairs == [("dog", None), ("cat", None)]
+    assert bank.rows.shape == (2, WIDTH)
+    assert bank.domain_scores.shape == (0, WIDTH)
+
+
+@pytest.mark.parametrize(("rows", "scores"), [(8, 9), (9, 8), (10, 10), (0, 0)])
+def test_a_bank_that_does_not_fit_its_pairs_is_refused(rows: int, scores: int) -> None:
+    with pytest.raises(IntegrityError, match="for 9 pairs"):
+        PromptBank(LABELS, torch.zeros(rows, WIDTH), torch.zeros(scores, WIDTH))
+
+
+def test_a_bank_of_two_widths_is_refused() -> None:
+    with pytest.raises(IntegrityError):
+        PromptBank(LABELS, torch.zeros(9, WIDTH), torch.zeros(9, WIDTH + 1))
+
+
+def test_unit_keeps_directions_and_leaves_a_zero_row_zero() -> None:
+    rows = unit(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]]))
+    expected = torch.tensor([[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
+    torch.testing.assert_close(rows, expected)

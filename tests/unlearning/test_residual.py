@@ -1,0 +1,139 @@
+"""What an edit leaves undone: never more than recorded when requests are added, unlike a naive product."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from governance.unlearning.bank import PromptBank
+from governance.unlearning.composition import (
+    RESIDUAL_FLOOR,
+    Composition,
+    Edit,
+    compose,
+    tolerance,
+)
+from governance.unlearning.labels import LabelSpace
+from governance.unlearning.projector import Projector, Recipe, identity
+from governance.unlearning.targets import Target
+
+BankMaker = Callable[..., PromptBank]
+
+DOG_SKETCH = Edit((Target("dog", "sketch"),), Recipe())
+CAT_SKETCH = Edit((Target("cat", "sketch"),), Recipe())
+SKETCH = Edit((Target(None, "sketch"),), Recipe())
+
+TARGETS = [
+    *[Target(label, None) for label in ("dog", "cat", "horse")],
+    *[Target(label, domain) for label in ("dog", "house") for domain in ("photo", "sketch")],
+    *[Target(None, domain) for domain in ("photo", "sketch")],
+]
+METHODS = [Recipe(), Recipe(strength=0.5), Recipe.of("nullspace"), Recipe.of("nullspace", 0.25)]
+EDITS = st.builds(
+    lambda target, recipe: Edit((target,), recipe),
+    st.sampled_from(TARGETS),
+    st.sampled_from(METHODS),
+)
+
+
+def identity_residual(composition: Composition, bank: PromptBank, one: Edit) -> float:
+    """Residual that the same wishes would have without any edit."""
+    nothing = Composition(identity(bank.dimension), composition.forgotten, composition.goals)
+    return nothing.residual(bank, one)
+
+
+def test_residual_is_one_untouched_and_zero_complete(bank: PromptBank) -> None:
+    zero = Edit((Target("dog", None),), Recipe.of("nullspace", 0.5))
+    solved = compose(bank, [zero])
+    assert identity_residual(solved, bank, zero) == 1
+    assert solved.residual(bank, zero) == pytest.approx(0, abs=1e-9)
+    half = Projector(solved.projector.a / 2, solved.projector.b, 1.0)
+    halfway = Composition(half, solved.forgotten, solved.goals)
+    assert halfway.residual(bank, zero) == pytest.approx(0.5)
+
+
+def test_residual_is_that_of_the_worst_row_of_the_request_alone(bank: PromptBank) -> None:
+    both = compose(bank, [DOG_SKETCH, CAT_SKETCH])
+    only_dog = compose(bank, [DOG_SKETCH]).projector
+    mixed = Composition(only_dog, both.forgotten, both.goals)
+    assert mixed.residual(bank, CAT_SKETCH) > 0.9  # held in place
+    assert mixed.residual(bank, DOG_SKETCH) < 0.9
+    assert mixed.residual(bank, SKETCH) == mixed.residual(bank, CAT_SKETCH)
+
+
+def test_a_row_that_is_to_stay_counts_as_done(make_bank: BankMaker) -> None:
+    bank = make_bank()
+    bank.rows[15:20] = bank.rows[15]  # the classes of the domain are alike already
+    composition = compose(bank, [SKETCH])
+    assert identity_residual(composition, bank, SKETCH) == 0
+
+
+def test_tolerance_has_a_floor_and_doubles_beyond_it() -> None:
+    assert tolerance(0.0) == tolerance(RESIDUAL_FLOOR / 2) == RESIDUAL_FLOOR
+    assert tolerance(0.2) == pytest.approx(0.4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    noise=st.sampled_from([0.2, 0.4, 0.8]),
+    edits=st.lists(EDITS, min_size=2, max_size=5),
+)
+def test_adding_a_request_never_resurrects_an_earlier_one(
+    make_bank: BankMaker, seed: int, noise: float, edits: list[Edit]
+) -> None:
+    bank = make_bank(seed=seed, noise=noise, dimension=48)
+    allowed = []
+    for count, newest in enumerate(edits, start=1):
+        alone = compose(bank, [newest]).residual(bank, newest)
+        assert alone < 0.1
+        allowed.append(tolerance(alone))
+        together = compose(bank, edits[:count])
+        for earlier, limit in zip(edits, allowed, strict=False):
+            assert identity_residual(together, bank, earlier) == 1
+            assert together.residual(bank, earlier) <= limit
+
+
+def two_similar_classes() -> PromptBank:
+    rows = torch.eye(4, dtype=torch.float64)
+    rows[1] = torch.tensor([0.6, 0.8, 0.0, 0.0])  # cosine 0.6 with the first
+    return PromptBank(LabelSpace(("one", "two", "three", "four")), rows, rows)
+
+
+def nullspace(label: str) -> Edit:
+    return Edit((Target(label, None),), Recipe.of("nullspace"))
+
+
+def test_the_naive_product_of_projectors_recognises_the_forgotten_class_again() -> None:
+    """Two similar classes: the second projector moves what the first one had put out of the way."""
+    bank = two_similar_classes()
+    first, second = compose(bank, [nullspace("one")]), compose(bank, [nullspace("two")])
+    joint = compose(bank, [nullspace("one"), nullspace("two")]).projector.dense()
+    product = first.projector.dense() @ second.projector.dense()
+    # An image of class one, a little away from two, with a hint of the retained class three.
+    image = torch.tensor([1.0, -0.5, 0.05, 0.0], dtype=torch.float64)
+
+    def winner(P: Tensor) -> int:
+        return int((image @ P @ bank.plain_scores.T).argmax())
+
+    assert winner(torch.eye(4, dtype=torch.float64)) == 0  # recognised before
+    assert winner(first.projector.dense()) == 2  # forgotten by its own projector
+    assert winner(product) == 0  # resurrected by the other's
+    assert winner(joint) == 2
+
+
+def test_the_naive_product_leaves_a_residual_that_the_composition_does_not() -> None:
+    bank = two_similar_classes()
+    edits = [nullspace("two"), nullspace("one")]
+    joint = compose(bank, edits)
+    one, two = (compose(bank, [e]).projector.dense() for e in edits)
+    eye = torch.eye(4, dtype=torch.float64)
+    naive = Projector(one @ two - eye, eye, 1.0)
+    product = Composition(naive, joint.forgotten, joint.goals)
+    # Class one was moved out of the way of its own projector before that was applied.
+    assert product.residual(bank, edits[1]) > tolerance(0.0)
+    assert joint.residual(bank, edits[0]) < 1e-9
+    assert joint.residual(bank, edits[1]) < 1e-9

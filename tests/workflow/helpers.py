@@ -1,0 +1,65 @@
+"""Looking at a workspace from outside."""
+
+from typing import Any
+
+from sqlalchemy import text
+
+from governance.audit.verify import verify
+from governance.digests import load_json
+from governance.ledger.database import Ledger
+from governance.ledger.lookup import alias_version, find_model, find_request, find_version
+from governance.ledger.tables import Base, Report
+
+
+def dump(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table: what "changes nothing" means."""
+    with ledger.connect() as connection:
+        return {
+            table: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))]
+            for table in sorted(Base.metadata.tables)
+        }
+
+
+def actions(ledger: Ledger) -> list[str]:
+    """Actions of all events, in order."""
+    with ledger.connect() as connection:
+        rows = connection.execute(text("SELECT action FROM events ORDER BY seq"))
+        return [row[0] for row in rows]
+
+
+def state(ledger: Ledger, number: int) -> str:
+    """State of a request."""
+    with ledger.read() as session:
+        return find_request(session, number).state
+
+
+def champion(ledger: Ledger) -> int | None:
+    """Number of the version that is served."""
+    with ledger.read() as session:
+        version = alias_version(session, find_model(session, "shop"), "champion")
+        return None if version is None else version.number
+
+
+def active(ledger: Ledger, number: int) -> list[int]:
+    """Active set of a version."""
+    with ledger.read() as session:
+        version = find_version(session, find_model(session, "shop"), number)
+        return [member.request_id for member in version.members]
+
+
+def version_report(ledger: Ledger, number: int) -> dict[str, Any]:
+    """First report of a version."""
+    with ledger.read() as session:
+        version = find_version(session, find_model(session, "shop"), number)
+        return load_json(version.reports[0].content)
+
+
+def report(ledger: Ledger, report_id: int) -> dict[str, Any]:
+    """Content of a report."""
+    with ledger.read() as session:
+        return load_json(session.get_one(Report, report_id).content)
+
+
+def holds(ledger: Ledger) -> bool:
+    """Whether the ledger verifies."""
+    return verify(ledger).ok

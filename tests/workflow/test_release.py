@@ -1,0 +1,153 @@
+"""Promotion and rollback of the alias."""
+
+import pytest
+
+from governance.errors import ConflictError, NotFoundError, RefusedError, UnavailableError
+from governance.settings import GateLimits
+from governance.workflow import release, requests, versions
+from tests.workflow.helpers import actions, champion, dump, holds, state
+from tests.workflow.shop import Shop
+
+LOOSE = GateLimits(max_forget_accuracy=0.5, max_retain_drop=0.1)
+
+
+def promote(shop: Shop, number: int, limits: GateLimits = LOOSE) -> None:
+    release.promote(shop.ledger, shop.registry, "mona", None, number, limits)
+
+
+def roll_back(shop: Shop, to: int | None = None) -> tuple[str, int, list[int]]:
+    return release.roll_back(shop.ledger, shop.registry, "mona", None, to, "a reason")
+
+
+def test_promotion_moves_the_alias_in_both_stores_and_releases(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    assert champion(shop.ledger) == 1
+    promote(shop, 2)
+    assert champion(shop.ledger) == 2
+    assert shop.registry.aliases("shop")["champion"] == "2"
+    assert state(shop.ledger, mug) == "released"
+    assert actions(shop.ledger)[-3:] == [
+        "version.alias_intended",
+        "version.promoted",
+        "request.released",
+    ]
+    assert holds(shop.ledger)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (GateLimits(max_retain_drop=0.0, max_forget_accuracy=0.0), "forget accuracy"),
+        (GateLimits(max_retain_drop=0.0, max_forget_accuracy=1.0), "retain drop"),
+    ],
+)
+def test_a_failed_gate_refuses_and_changes_nothing(
+    shop: Shop, limits: GateLimits, message: str
+) -> None:
+    # Half the cartoons' recognisability is far from forgetting them, and costs something elsewhere.
+    number = shop.approved(None, "cartoon")
+    versions.apply(shop.tools, "mona", [number])
+    before = dump(shop.ledger)
+    with pytest.raises(RefusedError, match=f"version 2 fails .*{message} .* on eval"):
+        promote(shop, 2, limits)
+    assert dump(shop.ledger) == before
+    assert shop.registry.aliases("shop")["champion"] == "1"
+
+
+def test_a_partial_strength_is_not_held_to_the_forget_gate(shop: Shop) -> None:
+    number = shop.approved("mug", strength=0.1)
+    versions.apply(shop.tools, "mona", [number])
+    promote(shop, 2, GateLimits(max_forget_accuracy=0.0, max_retain_drop=0.1))
+    assert champion(shop.ledger) == 2
+
+
+def test_only_newer_versions_are_promoted(shop: Shop) -> None:
+    versions.apply(shop.tools, "mona", [shop.approved("mug")])
+    promote(shop, 2)
+    with pytest.raises(RefusedError, match="champion already"):
+        promote(shop, 2)
+    with pytest.raises(RefusedError, match="rollback --to 1"):
+        promote(shop, 1)
+    with pytest.raises(NotFoundError, match="no version 9"):
+        promote(shop, 9)
+
+
+def test_rolling_back_reinstates_and_rolling_forward_releases_again(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    promote(shop, 2)
+    assert roll_back(shop) == ("shop", 1, [mug])
+    assert state(shop.ledger, mug) == "reinstated"
+    assert champion(shop.ledger) == 1
+    with pytest.raises(RefusedError, match="holds request 1, which is reinstated"):
+        promote(shop, 2)
+    assert roll_back(shop, to=2) == ("shop", 2, [])
+    assert state(shop.ledger, mug) == "released"
+    assert holds(shop.ledger)
+
+
+def test_there_must_be_something_to_roll_back_to(shop: Shop) -> None:
+    with pytest.raises(RefusedError, match="name one with --to"):
+        roll_back(shop)
+    with pytest.raises(RefusedError, match="champion already"):
+        roll_back(shop, to=1)
+
+
+def test_a_version_with_a_withdrawn_request_is_not_served_again(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    promote(shop, 2)
+    roll_back(shop)
+    requests.withdraw(shop.ledger, "carla", mug, "settled")
+    with pytest.raises(RefusedError, match="holds request 1, which is withdrawn"):
+        roll_back(shop, to=2)
+
+
+def test_a_closed_request_stays_in_every_later_version(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    promote(shop, 2)
+    requests.close(shop.ledger, "carla", mug, "done")
+    cat = shop.approved("cat")
+    versions.apply(shop.tools, "mona", [cat])
+    promote(shop, 3)
+    assert state(shop.ledger, mug) == "closed"
+    assert roll_back(shop, to=1) == ("shop", 1, [mug, cat])
+    assert state(shop.ledger, mug) == "reinstated"
+    assert holds(shop.ledger)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("problem", [UnavailableError("MLflow is down"), KeyboardInterrupt()])
+def test_an_interrupted_promotion_converges(shop: Shop, when: str, problem: BaseException) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    shop.registry.fail(when, "set_alias", problem)
+    with pytest.raises(type(problem)):
+        promote(shop, 2)
+    assert champion(shop.ledger) == 1
+    assert state(shop.ledger, mug) == "applied"
+    promote(shop, 2)
+    assert champion(shop.ledger) == 2
+    assert shop.registry.aliases("shop")["champion"] == "2"
+    assert holds(shop.ledger)
+
+
+def test_of_two_promotions_at_once_one_wins(shop: Shop) -> None:
+    versions.apply(shop.tools, "mona", [shop.approved("mug")])
+    versions.apply(shop.tools, "mona", [shop.approved("cat")])
+    move, nested = shop.registry.set_alias, []
+
+    def race(model: str, alias: str, version: str) -> None:
+        if not nested:
+            nested.append(True)
+            promote(shop, 3)
+        move(model, alias, version)
+
+    shop.registry.set_alias = race  # type: ignore[method-assign]
+    with pytest.raises(ConflictError, match="became version 3 meanwhile"):
+        promote(shop, 2)
+    assert champion(shop.ledger) == 3
+    assert shop.registry.aliases("shop")["champion"] == "3"  # not what the loser wrote last
+    assert holds(shop.ledger)
