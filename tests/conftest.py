@@ -12,6 +12,8 @@ import pytest
 
 from governance.ledger.database import Ledger
 
+pytest_plugins = ["tests.workflow.fixtures"]
+
 _PLACES = ("GOVERNANCE_HOME", "GOVERNANCE_DATABASE_URL", "GOVERNANCE_ACTOR", "MLFLOW_TRACKING_URI")
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Workspace and output of one run, as `make demo` does it."""
     place = tmp_path_factory.mktemp("demo")
     hostile = {"GOVERNANCE_ACTOR": "nobody", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
@@ -27,7 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    yield place / "kept", done.stdout
+    return place / "kept", done.stdout
 
 
 def ask(home: Path, *args: str) -> object:

@@ -170,10 +170,12 @@ class ProjectorRecord(Base):
     prepared_at: Mapped[datetime] = mapped_column(UtcDateTime)
     run_id: Mapped[str | None] = mapped_column(String(64))
 
-    report: Mapped["Report"] = relationship(
-        primaryjoin="and_(Report.projector_id == ProjectorRecord.id, Report.purpose == 'prepare')",
-        viewonly=True,
-    )
+    reports: Mapped[list["Report"]] = relationship(order_by="Report.id", viewonly=True)
+
+    @property
+    def report(self) -> "Report":
+        """The report of the preparation, the one that a decision is about; later ones are extra measurements."""
+        return self.reports[0]
 
 
 class Report(Base):

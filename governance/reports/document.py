@@ -40,7 +40,6 @@ def request_document(session: Session, request: Request) -> dict[str, Any]:
         raise InvalidInputError(
             f"request {request.id} is not prepared, so there is no figure to report yet"
         )
-    newest = request.projectors[-1]
     return {
         "format": 1,
         "kind": "request",
@@ -48,7 +47,7 @@ def request_document(session: Session, request: Request) -> dict[str, Any]:
         "model": _model(request.model),
         "requests": [request_record(request)],
         "version": None,
-        "reports": [report_record(newest.report)],
+        "reports": [report_record(report) for report in request.projectors[-1].reports],
         "history": _history(session, [f"request:{request.id}"]),
         "limits": list(LIMITS),
         **_stamp(session),
@@ -58,14 +57,16 @@ def request_document(session: Session, request: Request) -> dict[str, Any]:
 def version_document(session: Session, version: ModelVersion) -> dict[str, Any]:
     """Everything about one version and the requests it holds."""
     name = version.model.name
-    members = [member.request for member in version.members]
-    subjects = [f"version:{name}/{version.number}", *(f"request:{r.id}" for r in members)]
+    subjects = [f"version:{name}/{version.number}"]
+    subjects += [f"request:{member.request_id}" for member in version.members]
+    if version.parent is None:  # the base model
+        subjects.append(f"model:{name}")
     return {
         "format": 1,
         "kind": "version",
         "title": f"{name}, version {version.number}",
         "model": _model(version.model),
-        "requests": [request_record(request) for request in members],
+        "requests": [request_record(m.request, m.projector) for m in version.members],
         "version": version_record(session, version),
         "reports": [report_record(report) for report in version.reports],
         "history": _history(session, subjects),

@@ -150,13 +150,12 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
     version = document["version"]
     requests = document["requests"]
     targets = [target for request in requests for target in targets_of(request)]
-    projectors = _projectors_of_version(document)
     return {
         "document": document,
         "model": document["model"],
         "version": version,
         "summary": _summary(document, targets),
-        "requests": [_request(request, document, projectors) for request in requests],
+        "requests": [_request(request, document) for request in requests],
         "measurements": [
             measurement(report, document, targets, index)
             for index, report in enumerate(document["reports"], start=1)
@@ -328,11 +327,8 @@ def _retain_lines(report: Mapping[str, Any], targets: Sequence[Target]) -> list[
 # The parts of the page.
 
 
-def _request(
-    request: Mapping[str, Any], document: Mapping[str, Any], projectors: Mapping[int, str]
-) -> dict[str, Any]:
+def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     projector = request["projector"]
-    used = projectors.get(request["id"])
     reports = {report["digest"] for report in document["reports"]}
     recipe = projector["recipe"] if projector else {}
     released = [
@@ -350,10 +346,20 @@ def _request(
         "released_at": released[-1] if released else None,
         "method_text": METHODS.get(recipe["hyperparameters"]["method"]) if recipe else None,
         "text_only": recipe.get("prototypes") == "text",
-        "residual": None if document["version"] else document["reports"][0].get("residual"),
-        "used_projector": used if projector and used != projector["digest"] else None,
+        "residual": _residual(request["id"], document),
         "decisions": decisions,
     }
+
+
+def _residual(request: int, document: Mapping[str, Any]) -> float | None:
+    """How much of a request's edit is left undone: on its own, or in the version's joint solution."""
+    if document["version"] is None:
+        alone: float | None = document["reports"][0].get("residual")
+        return alone
+    for entry in document["version"]["residuals"]:
+        if entry["request"] == request:
+            return float(entry["residual"])
+    return None
 
 
 def _four_eyes(request: Mapping[str, Any], ruling: Mapping[str, Any] | None) -> str | None:
@@ -381,21 +387,6 @@ def _decision(
         "void": void,
         "binds_shown_report": decision["report_digest"] in reports,
     }
-
-
-def _projectors_of_version(document: Mapping[str, Any]) -> dict[int, str]:
-    """The projector of each request when the version was made; a request may be prepared again later."""
-    version = document["version"]
-    if version is None:
-        return {}
-    for event in document["history"]:
-        payload = event["payload"]
-        if (
-            event["action"] == "version.registered"
-            and payload["version_digest"] == version["digest"]
-        ):
-            return dict(zip(payload["active_requests"], payload["projectors"], strict=True))
-    return {}
 
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,8 +62,13 @@ def dataset_record(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def request_record(request: Request) -> dict[str, Any]:
-    """A request with its targets, newest projector and decisions."""
+def request_record(request: Request, projector: ProjectorRecord | None = None) -> dict[str, Any]:
+    """A request with its targets, decisions and newest projector.
+
+    With `projector`, as a version holds it: that projector, and only the decisions on it.
+    """
+    decisions = [d for d in request.decisions if not projector or _is_on(d, projector)]
+    shown = projector or request.projector
     targets = [Target(target.label, target.domain) for target in request.targets]
     overdue = State(request.state) in OPEN_STATES and request.due_at < now()
     return {
@@ -79,9 +84,13 @@ def request_record(request: Request) -> dict[str, Any]:
         "filed_at": request.filed_at.isoformat(),
         "due_at": request.due_at.isoformat(),
         "overdue": overdue,
-        "projector": projector_record(request.projector) if request.projector else None,
-        "decisions": [decision_record(decision) for decision in request.decisions],
+        "projector": projector_record(shown) if shown else None,
+        "decisions": [decision_record(decision) for decision in decisions],
     }
+
+
+def _is_on(decision: Decision, projector: ProjectorRecord) -> bool:
+    return decision.projector_digest == projector.digest
 
 
 def projector_record(projector: ProjectorRecord) -> dict[str, Any]:
@@ -129,6 +138,7 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "version": version.number,
         "parent": version.parent,
         "active_requests": [member.request_id for member in version.members],
+        "residuals": version.recipe.get("residuals", []),
         "aliases": list(names),
         "digest": version.digest,
         "weights_digest": version.weights_digest,

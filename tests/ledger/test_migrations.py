@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
+from governance.errors import UnavailableError
 from governance.ledger import migrate
 from governance.ledger.database import HEAD, VERSION_TABLE, Ledger
 from governance.ledger.tables import IMMUTABLE_TABLES, Base
@@ -61,6 +62,18 @@ def test_an_upgrade_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     raw(ledger, "DROP TABLE version_members")
     assert migrate.upgrade(ledger) == (None, HEAD)
     ledger.dispose()
+
+
+@pytest.mark.xfail(strict=True, reason="upgrade passes on what SQLAlchemy and Alembic raise")
+@pytest.mark.parametrize("problem", ["no database", "a newer revision"])
+def test_an_upgrade_that_cannot_be_done_is_explained(ledger: Ledger, problem: str) -> None:
+    if problem == "no database":
+        assert ledger.engine.url.database is not None
+        Path(ledger.engine.url.database).write_bytes(b"This is no database at all. " * 200)
+    else:
+        raw(ledger, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(UnavailableError):
+        migrate.upgrade(ledger)
 
 
 def test_the_schema_is_the_golden_one(ledger: Ledger) -> None:

@@ -267,6 +267,7 @@ def version_document(active: bool = True) -> dict[str, Any]:
         "version": 4,
         "parent": 3,
         "active_requests": held,
+        "residuals": [{"request": number, "residual": 0.0317, "tolerance": 0.1} for number in held],
         "aliases": ["candidate"],
         "digest": digest("5"),
         "weights_digest": digest("4"),
@@ -281,7 +282,6 @@ def version_document(active: bool = True) -> dict[str, Any]:
         "version:shop/4",
         version_digest=digest("5"),
         active_requests=held,
-        projectors=[digest("a")] if active else [],
     )
     return document(
         "version",
@@ -581,12 +581,8 @@ def test_version_says_what_its_data_set_cannot_show() -> None:
     assert "no image of what request 3 covers, so nothing is known here about that" in text
 
 
-def test_version_of_an_older_preparation_says_so() -> None:
-    value = version_document()
-    value["history"][0]["payload"]["projectors"] = [digest("8")]
-    text = Page(render(value)).text
-    assert f"Edit in this version {digest('8')}" in text
-    assert "the figures of the older edit, which this version holds, are not in this report" in text
+def test_version_shows_each_residual_in_the_joint_solution() -> None:
+    assert "Residual 0.0317" in Page(render(version_document())).text
 
 
 def test_version_without_requests_claims_nothing() -> None:
