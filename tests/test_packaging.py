@@ -68,8 +68,10 @@ def test_constraints_are_versions_only() -> None:
 
 def test_every_declared_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["postgresql"], *extras["dev"][1:]]
+    assert extras["dev"][0] == "clip-governance[postgresql]"
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
     for requirement in declared:
-        name = requirement.partition(">=")[0].lower().replace("_", "-")
+        name = requirement.partition(">=")[0].partition("[")[0].lower().replace("_", "-")
         assert f"\n{name}==" in text, f"{name} is not in constraints.txt"
