@@ -125,6 +125,16 @@ def load_settings(
     )
 
 
+def find_database(home: str | Path | None = None, database_url: str | None = None) -> str:
+    """URL of the ledger; a workspace is needed only if neither flag nor environment names one.
+
+    Raises:
+        NotFoundError: nothing names one and `home` is not a workspace.
+    """
+    named = database_url or os.environ.get("GOVERNANCE_DATABASE_URL")
+    return named or load_settings(home).database_url
+
+
 def new_settings(
     home: Path, database_url: str | None, tracking_uri: str | None, actor: str
 ) -> Settings:

@@ -1,18 +1,22 @@
 """Alembic environment of the ledger, used by `governance db upgrade` and by `alembic` itself."""
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Engine
 
+from governance.errors import GovernanceError
 from governance.ledger.database import VERSION_TABLE, Ledger
 from governance.ledger.tables import Base
+from governance.settings import find_database
 
 
 def _engine() -> Engine:
     engine = context.config.attributes.get("engine")
     if engine is None:
-        from governance.settings import load_settings
-
-        engine = Ledger(load_settings().database_url).engine
+        try:
+            engine = Ledger(find_database()).engine
+        except GovernanceError as error:
+            raise CommandError(str(error)) from error  # which alembic prints as one line
     return engine
 
 

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,18 @@ def test_log_run_is_idempotent_by_key(store: Store) -> None:
     assert store.count_runs("shop") == 1
     assert store.registry.log_run("shop", "key two", "a run", ARTIFACTS) != first
     assert store.count_runs("shop") == 2
+
+
+def test_a_finished_run_is_left_as_it_is(store: Store) -> None:
+    run_id = store.registry.log_run("shop", "key", "a run", ARTIFACTS)
+    other = replace(ARTIFACTS, records={"other.json": 1}, metrics={"other": 1.0})
+    assert store.registry.log_run("shop", "key", "a run", other) == run_id
+    if isinstance(store.registry, FakeRegistry):
+        assert store.registry.runs[run_id].artifacts == ARTIFACTS
+    else:
+        client = client_of(store.registry)
+        assert client.get_run(run_id).data.metrics == ARTIFACTS.metrics
+        assert len(client.list_artifacts(run_id)) == 2
 
 
 def test_the_same_key_of_another_model_is_another_run(store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from governance.errors import InvalidInputError
-from governance.settings import Settings, load_settings
+from governance.settings import Settings, find_database, load_settings
 
 if TYPE_CHECKING:
     from governance.ledger.database import Ledger
@@ -44,7 +44,7 @@ class Invocation:
         """The ledger."""
         from governance.ledger.database import Ledger
 
-        return Ledger(self.settings.database_url)
+        return Ledger(find_database(self.home, self.database))
 
     @cached_property
     def registry(self) -> "Registry":

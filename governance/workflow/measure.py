@@ -1,6 +1,6 @@
 """What reports are made from: embedded data sets, and the identity of what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from governance.clip.encoder import BaseModel
 from governance.datasets import DatasetRole, Manifest
+from governance.digests import canonical_json, digest_json
 from governance.errors import InvalidInputError
-from governance.ledger.tables import Dataset, ProjectorRecord, Request
+from governance.ledger.tables import Dataset, ProjectorRecord, Report, Request
+from governance.ledger.types import now
 from governance.unlearning.composition import Edit
 from governance.unlearning.evaluation import Samples
 from governance.unlearning.targets import Target
@@ -96,6 +98,29 @@ def embed(tools: Tools, base: BaseModel, dataset: EvalSet) -> Samples:
     items = dataset.manifest.items
     features = tools.encoder.features(base, dataset.digest, dataset.location, items, tools.meter)
     return Samples(features, [item.label for item in items], [item.domain for item in items])
+
+
+def store_report(
+    session: Session,
+    purpose: str,
+    dataset: EvalSet,
+    content: Mapping[str, Any],
+    projector_id: int | None = None,
+    version_id: int | None = None,
+) -> Report:
+    """Keep a report on a projector or on a version; its digest is that of its canonical JSON."""
+    report = Report(
+        purpose=purpose,
+        projector_id=projector_id,
+        version_id=version_id,
+        dataset_id=dataset.id,
+        content=canonical_json(dict(content)),
+        digest=digest_json(dict(content)),
+        created_at=now(),
+    )
+    session.add(report)
+    session.flush()
+    return report
 
 
 def _newest(request: Request) -> ProjectorRecord:

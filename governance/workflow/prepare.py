@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from governance.clip.encoder import BaseModel
-from governance.digests import canonical_json, digest_json
+from governance.digests import digest_json
 from governance.errors import InvalidInputError
 from governance.ledger import arrays
 from governance.ledger.identity import projector_digest
 from governance.ledger.lookup import active_requests, find_dataset, find_request
-from governance.ledger.tables import Model, ProjectorRecord, Report, Request
+from governance.ledger.tables import Model, ProjectorRecord, Request
 from governance.ledger.types import now
 from governance.registry import Artifacts
 from governance.states import Action
@@ -27,7 +27,14 @@ from governance.unlearning.evaluation import (
 )
 from governance.unlearning.projector import Projector, Recipe
 from governance.unlearning.targets import Target
-from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_members
+from governance.workflow.measure import (
+    EvalSet,
+    Member,
+    embed,
+    read_eval_set,
+    read_members,
+    store_report,
+)
 from governance.workflow.models import base_model
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance, check_action, require
@@ -119,7 +126,7 @@ def prepare(
         )
         session.add(record)
         session.flush()
-        report = _store_report(session, "prepare", record, task.dataset, content)
+        report = store_report(session, "prepare", task.dataset, content, projector_id=record.id)
         advance(
             session,
             request,
@@ -165,7 +172,7 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
         current = request.projector
         if current is None or current.digest != digest:
             raise InvalidInputError(f"request {request_id} was prepared again meanwhile; retry")
-        report = _store_report(session, "evaluate", current, task.dataset, content)
+        report = store_report(session, "evaluate", task.dataset, content, projector_id=current.id)
         payload = {
             "projector_digest": digest,
             "report_digest": report.digest,
@@ -245,23 +252,3 @@ def _composed(samples: Samples, task: _Task, edit: Edit) -> dict[str, Any] | Non
         "retain_accuracy": summary["retain_accuracy"],
         "capacity": capacity(together.projector),
     }
-
-
-def _store_report(
-    session: Session,
-    purpose: str,
-    projector: ProjectorRecord,
-    dataset: EvalSet,
-    content: dict[str, Any],
-) -> Report:
-    report = Report(
-        purpose=purpose,
-        projector_id=projector.id,
-        dataset_id=dataset.id,
-        content=canonical_json(content),
-        digest=digest_json(content),
-        created_at=now(),
-    )
-    session.add(report)
-    session.flush()
-    return report

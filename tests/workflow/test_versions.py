@@ -17,7 +17,7 @@ from governance.errors import (
 from governance.ledger.lookup import find_model, find_request, find_version
 from governance.settings import GateLimits
 from governance.unlearning import composition
-from governance.workflow import release, versions
+from governance.workflow import publish, release, versions
 from tests.workflow.helpers import (
     actions,
     active,
@@ -189,7 +189,7 @@ def test_a_failing_outcome_is_rolled_back_whole_and_converges(
         def fail(*args: object) -> None:
             raise KeyboardInterrupt
 
-        broken.setattr(versions, "take_alias", fail)
+        broken.setattr(publish, "take_alias", fail)
         with pytest.raises(KeyboardInterrupt):
             versions.apply(shop.tools, "mona", [mug])
     assert state(shop.ledger, mug) == "approved"
@@ -203,7 +203,7 @@ def test_a_version_made_meanwhile_is_a_conflict(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mug, cat = shop.approved("mug"), shop.approved("cat")
-    original, nested = versions._intend, []
+    original, nested = publish._intend, []
 
     def race(*args: Any) -> str:
         if not nested:
@@ -211,7 +211,7 @@ def test_a_version_made_meanwhile_is_a_conflict(
             versions.apply(shop.tools, "mona", [cat])
         return original(*args)
 
-    monkeypatch.setattr(versions, "_intend", race)
+    monkeypatch.setattr(publish, "_intend", race)
     with pytest.raises(ConflictError, match="version 2 of 'shop' was made meanwhile"):
         versions.apply(shop.tools, "mona", [mug])
     assert state(shop.ledger, mug) == "approved"

@@ -1,0 +1,180 @@
+"""Building a version in memory: compose the active set, guard it, fold it, measure it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from torch import Tensor
+
+from governance.clip.encoder import BaseModel, weights_digest_with
+from governance.errors import RefusedError
+from governance.ledger import arrays
+from governance.ledger.identity import version_digest
+from governance.ledger.lookup import newest_version
+from governance.ledger.tables import Dataset, Model, Request
+from governance.unlearning.bank import PromptBank
+from governance.unlearning.composition import Composition, compose
+from governance.unlearning.evaluation import forget_share, predict, summarise
+from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_member
+from governance.workflow.models import base_model
+from governance.workflow.prepare import capacity
+from governance.workflow.tools import Tools
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a new version is made from, read in one transaction."""
+
+    model: str
+    base: BaseModel
+    labels_digest: str
+    bank: PromptBank
+    parent: int
+    members: list[Member]
+    reinstated: list[Member]
+    datasets: list[EvalSet]
+
+    @property
+    def number(self) -> int:
+        """Number that the version will have."""
+        return self.parent + 1
+
+
+@dataclass(frozen=True)
+class Built:
+    """A version that exists in memory only."""
+
+    plan: Plan
+    composition: Composition
+    changed: dict[str, Tensor]
+    weights_digest: str
+    digest: str
+    recipe: dict[str, Any]
+    reports: list[tuple[EvalSet, dict[str, Any]]]
+
+
+def read_plan(
+    session: Session, model: Model, requests: Sequence[Request], reinstated: Sequence[Request]
+) -> Plan:
+    """What the next version of a model holds, and on which data sets it is measured.
+
+    Args:
+        session: where to read.
+        model: the base model.
+        requests: the active set.
+        reinstated: requests that leave it; they are measured too, to show that they come back.
+    """
+    members = [read_member(r.id, p) for r in requests if (p := r.projector)]
+    gone = [read_member(r.id, p) for r in reinstated if (p := r.projector)]
+    wanted = dict.fromkeys(member.dataset_id for member in [*gone, *reversed(members)])
+    datasets = session.scalars(select(Dataset).where(Dataset.id.in_(wanted))).all()
+    by_id = {dataset.id: read_eval_set(dataset) for dataset in datasets}
+    return Plan(
+        model=model.name,
+        base=base_model(model),
+        labels_digest=model.labels_digest,
+        bank=arrays.load_bank(session, model),
+        parent=newest_version(session, model).number,
+        members=members,
+        reinstated=gone,
+        datasets=[by_id[number] for number in wanted],
+    )
+
+
+def build(tools: Tools, plan: Plan) -> Built:
+    """Compose, guard against resurrection, fold, probe, evaluate."""
+    from governance.clip.fold import find_fold_path, fold, probe
+
+    composition = compose(plan.bank, [member.edit for member in plan.members])
+    residuals = _check_residuals(plan, composition)
+    clip = tools.encoder.model(plan.base)
+    changed = fold(clip, find_fold_path(clip), composition.projector)
+    probe_error = probe(clip, changed, composition.projector)
+    recipe = {
+        "format": 1,
+        "active": [
+            {
+                "request": member.request,
+                "projector_digest": member.projector_digest,
+                **member.edit.to_dict(),
+            }
+            for member in plan.members
+        ],
+        "residuals": residuals,
+        "probe_error": probe_error,
+    }
+    return Built(
+        plan=plan,
+        composition=composition,
+        changed=changed,
+        weights_digest=weights_digest_with(clip, changed),
+        digest=version_digest(
+            plan.base.weights_digest,
+            plan.labels_digest,
+            composition.projector.digest,
+            [member.projector_digest for member in plan.members],
+        ),
+        recipe=recipe,
+        reports=[(d, measure(tools, plan, composition, d)) for d in plan.datasets],
+    )
+
+
+def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any]]:
+    """Residual of every request in the joint solution, refused where it exceeds what was recorded."""
+    residuals = []
+    for member in plan.members:
+        residual = composition.residual(plan.bank, member.edit)
+        if residual > member.tolerance:
+            raise RefusedError(
+                f"together with the others request {member.request} would come back: its residual "
+                f"is {residual:.3f}, its tolerance {member.tolerance:.3f}; drop a request, or "
+                "prepare one again with other hyperparameters"
+            )
+        residuals.append(
+            {
+                "request": member.request,
+                "residual": residual,
+                "tolerance": member.tolerance,
+            }
+        )
+    return residuals
+
+
+def measure(tools: Tools, plan: Plan, composition: Composition, dataset: EvalSet) -> dict[str, Any]:
+    """Content of a version's report: the unedited model, the version, and each request on its own images."""
+    samples = embed(tools, plan.base, dataset)
+    before = predict(samples, plan.bank, None)
+    after = predict(samples, plan.bank, composition.projector)
+    targets = [target for member in plan.members for target in member.targets]
+    requests = []
+    for member, active in [
+        *((member, True) for member in plan.members),
+        *((member, False) for member in plan.reinstated),
+    ]:
+        was = forget_share(samples, before, member.targets)
+        now_ = forget_share(samples, after, member.targets)
+        if was.n:
+            requests.append(
+                {
+                    "request": member.request,
+                    "targets": [target.to_dict() for target in member.targets],
+                    "strength": member.edit.recipe.strength,
+                    "active": active,
+                    "before": was.value,
+                    "after": now_.value,
+                    "counts": {"before": was.to_dict(), "after": now_.to_dict()},
+                }
+            )
+    return {
+        "kind": "version",
+        "model": plan.model,
+        "version": plan.number,
+        "dataset": dataset.to_dict(),
+        "active_requests": [member.request for member in plan.members],
+        "requests": requests,
+        "before": summarise(samples, before, targets),
+        "after": summarise(samples, after, targets),
+        "capacity": capacity(composition.projector),
+    }

@@ -1,0 +1,158 @@
+"""Making a built version real in two stores that cannot be changed atomically.
+
+Intent (ledger) → idempotent MLflow calls, looked up by the intent's key → outcome (ledger, with every state change).
+Whatever interrupts it, running it again converges.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from governance.digests import canonical_json, digest_json, load_json
+from governance.errors import ConflictError
+from governance.ledger import arrays
+from governance.ledger.events import append
+from governance.ledger.lookup import find_model, newest_version
+from governance.ledger.tables import Event, Model, ModelVersion, VersionMember
+from governance.ledger.types import now
+from governance.registry import Artifacts, RegisteredVersion
+from governance.workflow.aliases import subject_of, take_alias
+from governance.workflow.build import Built, Plan
+from governance.workflow.measure import store_report
+from governance.workflow.prepare import flat_metrics
+from governance.workflow.tools import Tools
+from governance.workflow.transition import require
+
+
+def publish(
+    tools: Tools,
+    actor: str,
+    built: Built,
+    record: Callable[[Session, ModelVersion], None],
+    aliases: Sequence[str],
+) -> None:
+    """Intent, MLflow, outcome."""
+    plan = built.plan
+    key = _intend(tools, actor, built)
+    registered = tools.registry.register(
+        plan.model,
+        key=key,
+        number=plan.number,
+        name=f"version {plan.number}",
+        artifacts=_artifacts(built),
+    )
+    for alias in aliases:
+        tools.registry.set_alias(plan.model, alias, registered.version)
+    with tools.ledger.write() as session:
+        require(session, actor, "version.apply")
+        model = find_model(session, plan.model)
+        _check_unchanged(session, model, plan)
+        version = _store_version(session, actor, model, built, registered)
+        payload = {
+            "intent": key,
+            "version_digest": built.digest,
+            "weights_digest": built.weights_digest,
+            "active_requests": [member.request for member in plan.members],
+            "projectors": [member.projector_digest for member in plan.members],
+            "report_digests": [digest_json(content) for _, content in built.reports],
+            "run_id": registered.run_id,
+            "registry_version": registered.version,
+        }
+        append(session, actor, "version.registered", subject_of(plan.model, plan.number), payload)
+        record(session, version)
+        for alias in aliases:
+            take_alias(session, actor, model, alias, version, {})
+
+
+def _intend(tools: Tools, actor: str, built: Built) -> str:
+    """Key of the version to be made: that of an interrupted try at the same thing, or a new intent's."""
+    plan = built.plan
+    subject = subject_of(plan.model, plan.number)
+    with tools.ledger.write() as session:
+        require(session, actor, "version.apply")
+        _check_unchanged(session, find_model(session, plan.model), plan)
+        earlier = session.scalars(
+            select(Event)
+            .where(Event.subject == subject, Event.action == "version.intended")
+            .order_by(Event.seq.desc())
+        )
+        for event in earlier:
+            if load_json(event.payload)["version_digest"] == built.digest:
+                return event.digest
+        payload = {
+            "version_digest": built.digest,
+            "active_requests": [member.request for member in plan.members],
+        }
+        return append(session, actor, "version.intended", subject, payload).digest
+
+
+def _check_unchanged(session: Session, model: Model, plan: Plan) -> None:
+    newest = newest_version(session, model).number
+    if newest != plan.parent:
+        raise ConflictError(
+            f"version {newest} of {model.name!r} was made meanwhile; look at it and try again"
+        )
+
+
+def _store_version(
+    session: Session,
+    actor: str,
+    model: Model,
+    built: Built,
+    registered: RegisteredVersion,
+) -> ModelVersion:
+    projector = built.composition.projector
+    version = ModelVersion(
+        model_id=model.id,
+        number=built.plan.number,
+        parent=built.plan.parent,
+        digest=built.digest,
+        recipe=built.recipe,
+        factor_a=arrays.store(session, projector.a),
+        factor_b=arrays.store(session, projector.b),
+        weights_digest=built.weights_digest,
+        created_by=actor,
+        created_at=now(),
+        run_id=registered.run_id,
+        registry_version=registered.version,
+        members=[
+            VersionMember(request_id=member.request, projector_id=member.projector_id)
+            for member in built.plan.members
+        ],
+    )
+    session.add(version)
+    session.flush()
+    for dataset, content in built.reports:
+        store_report(session, "version", dataset, content, version_id=version.id)
+    return version
+
+
+def _artifacts(built: Built) -> Artifacts:
+    plan, projector = built.plan, built.composition.projector
+    active = [member.request for member in plan.members]
+    metrics = {"rank": float(projector.rank)}
+    if built.reports:
+        metrics |= flat_metrics(built.reports[0][1])
+    return Artifacts(
+        params={
+            "version": plan.number,
+            "parent": plan.parent,
+            "active_requests": active,
+            "base_weights": plan.base.weights_digest,
+        },
+        metrics=metrics,
+        records={
+            "recipe.json": built.recipe,
+            **{f"report-{d.name}.json": content for d, content in built.reports},
+        },
+        tensors={
+            "factors.safetensors": {"a": projector.a, "b": projector.b},
+            "changed.safetensors": built.changed,
+        },
+        tags={
+            "governance.digest": built.digest,
+            "governance.weights_digest": built.weights_digest,
+            "governance.active_requests": canonical_json(active),
+        },
+    )
