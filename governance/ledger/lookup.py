@@ -18,7 +18,9 @@ def check_free(
         InvalidInputError: it is.
     """
     if session.scalars(select(table.id).where(table.name == name)).first() is not None:
-        raise InvalidInputError(f"there is {with_article(what)} {name!r} already; choose another name")
+        raise InvalidInputError(
+            f"there is {with_article(what)} {name!r} already; choose another name"
+        )
 
 
 def find_actor(session: Session, name: str) -> Actor:

@@ -391,7 +391,8 @@ def _decision(
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:
     payload = event["payload"]
-    notes = [str(payload[key]) for key in ("reason", "comment") if payload.get(key)]
+    notes = [payload.get("reason"), payload.get("decision", {}).get("comment")]
+    notes = [str(note) for note in notes if note]
     if "was_due_at" in payload:
         notes.append(f"from {moment(payload['was_due_at'])} to {moment(payload['due_at'])}")
     return {**event, "words": ACTIONS.get(event["action"]), "notes": notes}

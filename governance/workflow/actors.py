@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from governance.errors import InvalidInputError, RefusedError
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
+from governance.ledger.facts import actor_facts
 from governance.ledger.lookup import check_free, find_actor
 from governance.ledger.names import check_name
 from governance.ledger.tables import Actor
@@ -63,5 +64,6 @@ def _add(session: Session, actor: str, name: str, roles: Sequence[Role]) -> None
         raise InvalidInputError("name at least one role with --role")
     check_free(session, Actor, "actor", name)
     values = sorted({role.value for role in roles})
-    session.add(Actor(name=name, roles=values, added_at=now()))
-    append(session, actor, "actor.added", f"actor:{name}", {"roles": values})
+    person = Actor(name=name, roles=values, active=True, added_at=now())
+    session.add(person)
+    append(session, actor, "actor.added", f"actor:{name}", {"actor": actor_facts(person)})

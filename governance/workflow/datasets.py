@@ -5,6 +5,7 @@ from pathlib import Path
 from governance.datasets import DatasetRole, Manifest, scan
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
+from governance.ledger.facts import dataset_facts
 from governance.ledger.lookup import check_free
 from governance.ledger.names import check_name
 from governance.ledger.tables import Dataset
@@ -37,23 +38,17 @@ def add(
     with ledger.write() as session:
         require(session, actor, "dataset.add")
         check_free(session, Dataset, "data set", name)
-        session.add(
-            Dataset(
-                name=name,
-                role=role.value,
-                location=str(location),
-                digest=manifest.digest,
-                images=len(manifest.items),
-                skipped=len(manifest.skipped),
-                manifest=manifest.to_json(),
-                added_at=now(),
-            )
+        dataset = Dataset(
+            name=name,
+            role=role.value,
+            location=str(location),
+            digest=manifest.digest,
+            images=len(manifest.items),
+            skipped=len(manifest.skipped),
+            manifest=manifest.to_json(),
+            added_at=now(),
         )
-        payload = {
-            "role": role.value,
-            "digest": manifest.digest,
-            "images": len(manifest.items),
-            "skipped": len(manifest.skipped),
-        }
+        session.add(dataset)
+        payload = {"dataset": dataset_facts(dataset)}
         append(session, actor, "dataset.added", f"dataset:{name}", payload)
     return manifest

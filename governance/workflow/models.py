@@ -5,6 +5,7 @@ from governance.clip.source import Source
 from governance.digests import digest_json
 from governance.ledger import arrays
 from governance.ledger.events import append
+from governance.ledger.facts import model_facts, version_facts
 from governance.ledger.identity import version_digest
 from governance.ledger.lookup import check_free, find_model
 from governance.ledger.names import check_name
@@ -104,13 +105,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         session.add(version)
         session.flush()
         session.add(Alias(model_id=model.id, name="champion", version_id=version.id))
-        payload = identifiers | {
-            "preprocess_digest": clip.preprocess_digest,
-            "bank_rows": model.bank_rows,
-            "bank_scores": model.bank_scores,
-            "version": BASE_VERSION,
-            "version_digest": digest,
-        }
+        payload = {"model": model_facts(model), "version": version_facts(version)}
         append(session, actor, "model.registered", f"model:{name}", payload)
 
 

@@ -9,6 +9,7 @@ from governance.clip.encoder import BaseModel
 from governance.digests import digest_json
 from governance.errors import InvalidInputError
 from governance.ledger import arrays
+from governance.ledger.facts import projector_facts, report_facts
 from governance.ledger.identity import projector_digest
 from governance.ledger.lookup import active_requests, find_dataset, find_request
 from governance.ledger.tables import Model, ProjectorRecord, Request
@@ -135,10 +136,8 @@ def prepare(
             {
                 "method": recipe.method.value,
                 "strength": recipe.strength,
-                "projector_digest": digest,
-                "report_digest": report.digest,
-                "dataset_digest": task.dataset.digest,
-                "run_id": run_id,
+                "projector": projector_facts(record),
+                "report": report_facts(report),
             },
         )
         return record.id, report.id
@@ -173,11 +172,7 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
         if current is None or current.digest != digest:
             raise InvalidInputError(f"request {request_id} was prepared again meanwhile; retry")
         report = store_report(session, "evaluate", task.dataset, content, projector_id=current.id)
-        payload = {
-            "projector_digest": digest,
-            "report_digest": report.digest,
-            "dataset_digest": task.dataset.digest,
-        }
+        payload = {"projector_digest": digest, "report": report_facts(report)}
         advance(session, request, Action.EVALUATE, actor, payload)
         return report.id
 

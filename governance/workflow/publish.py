@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from governance.digests import canonical_json, digest_json, load_json
+from governance.digests import canonical_json, load_json
 from governance.errors import ConflictError
 from governance.ledger import arrays
 from governance.ledger.events import append
+from governance.ledger.facts import report_facts, version_facts
 from governance.ledger.lookup import find_model, newest_version
 from governance.ledger.tables import Event, Model, ModelVersion, VersionMember
 from governance.ledger.types import now
@@ -51,13 +52,8 @@ def publish(
         version = _store_version(session, actor, model, built, registered)
         payload = {
             "intent": key,
-            "version_digest": built.digest,
-            "weights_digest": built.weights_digest,
-            "active_requests": [member.request for member in plan.members],
-            "projectors": [member.projector_digest for member in plan.members],
-            "report_digests": [digest_json(content) for _, content in built.reports],
-            "run_id": registered.run_id,
-            "registry_version": registered.version,
+            "version": version_facts(version),
+            "reports": [report_facts(report) for report in version.reports],
         }
         append(session, actor, "version.registered", subject_of(plan.model, plan.number), payload)
         record(session, version)

@@ -2,15 +2,15 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
-from governance.digests import digest_json
 from governance.errors import InvalidInputError, RefusedError
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
+from governance.ledger.facts import decision_facts, request_facts
 from governance.ledger.lookup import find_model, find_request
 from governance.ledger.tables import Decision, Request, RequestPrivate, RequestTarget
 from governance.ledger.types import now
@@ -65,34 +65,23 @@ def file(
         record = find_model(session, model)
         check_targets(targets, LabelSpace.from_dict(record.labels))
         filed_at = now()
-        due_at = due or filed_at + timedelta(days=DEFAULT_DAYS)
+        due_at = (due or filed_at + timedelta(days=DEFAULT_DAYS)).astimezone(UTC)
         _check_due(due_at, filed_at)
-        private = {"reason": reason, "subject_ref": subject_ref}
-        salt = secrets.token_hex(32)
         request = Request(
-            model_id=record.id,
+            model=record,
             basis=basis.value,
             due_at=due_at,
             filed_by=actor,
             filed_at=filed_at,
             targets=[RequestTarget(label=t.label, domain=t.domain) for t in targets],
-            private=RequestPrivate(salt=salt, **private),
+            private=RequestPrivate(
+                salt=secrets.token_hex(32), reason=reason, subject_ref=subject_ref
+            ),
         )
         session.add(request)
         session.flush()
-        append(
-            session,
-            actor,
-            "request.filed",
-            subject(request),
-            {
-                "model": record.name,
-                "targets": [target.to_dict() for target in targets],
-                "basis": basis.value,
-                "due_at": due_at.isoformat(),
-                "private_commitment": digest_json([salt, private]),
-            },
-        )
+        payload = {"request": request_facts(request)}
+        append(session, actor, "request.filed", subject(request), payload)
         return request.id
 
 
@@ -145,6 +134,7 @@ def extend(ledger: Ledger, actor: str, request_id: int, due: datetime, reason: s
         RefusedError: its deadline does not run any more.
         InvalidInputError: the new one is not later than the present one.
     """
+    due = due.astimezone(UTC)
     with ledger.write() as session:
         require(session, actor, "request.extend")
         request = find_request(session, request_id)
@@ -175,22 +165,18 @@ def _decide(
     session: Session, request: Request, actor: str, ruling: Ruling, comment: str | None
 ) -> None:
     projector = request.projector
-    bound = {
-        "projector_digest": projector.digest if projector else None,
-        "report_digest": projector.report.digest if projector else None,
-    }
-    action = Action.APPROVE if ruling is Ruling.APPROVAL else Action.REJECT
-    advance(session, request, action, actor, {"comment": comment, **bound})
-    session.add(
-        Decision(
-            request_id=request.id,
-            ruling=ruling.value,
-            actor=actor,
-            comment=comment,
-            decided_at=now(),
-            **bound,
-        )
+    decision = Decision(
+        request_id=request.id,
+        ruling=ruling.value,
+        actor=actor,
+        comment=comment,
+        projector_digest=projector.digest if projector else None,
+        report_digest=projector.report.digest if projector else None,
+        decided_at=now(),
     )
+    action = Action.APPROVE if ruling is Ruling.APPROVAL else Action.REJECT
+    advance(session, request, action, actor, {"decision": decision_facts(decision)})
+    session.add(decision)
 
 
 def _check_four_eyes(request: Request, actor: str) -> None:

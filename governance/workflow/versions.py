@@ -9,6 +9,7 @@ from governance.clip.encoder import weights_digest_with
 from governance.errors import IntegrityError, InvalidInputError, RefusedError
 from governance.ledger import arrays
 from governance.ledger.events import append
+from governance.ledger.facts import report_facts
 from governance.ledger.lookup import (
     active_requests,
     alias_version,
@@ -143,7 +144,7 @@ def evaluate_version(
     with tools.ledger.write() as session:
         require(session, actor, "version.evaluate")
         report = store_report(session, "version", plan.datasets[0], content, version_id=version_id)
-        payload = {"version_digest": digest, "report_digest": report.digest}
+        payload = {"version_digest": digest, "report": report_facts(report)}
         append(session, actor, "version.evaluated", subject_of(plan.model, number), payload)
         return report.id
 

@@ -15,6 +15,7 @@ from governance.digests import canonical_json, digest_bytes, digest_json
 from governance.ledger import arrays
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
+from governance.ledger.facts import dataset_facts, model_facts, report_facts, version_facts
 from governance.ledger.identity import version_digest
 from governance.ledger.lookup import find_model, find_request
 from governance.ledger.tables import (
@@ -99,19 +100,7 @@ def add_model(ledger: Ledger) -> None:
         session.flush()
         version = _add_version(session, model, 1, digest, none)
         session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
-        payload = {
-            "model": "shop",
-            "source": "local-dir:/models/shop",
-            "weights_digest": WEIGHTS,
-            "labels_digest": labels_digest,
-            "fold_path": "visual.proj",
-            "dimension": DIMENSION,
-            "preprocess_digest": model.preprocess_digest,
-            "bank_rows": model.bank_rows,
-            "bank_scores": model.bank_scores,
-            "version": 1,
-            "version_digest": digest,
-        }
+        payload = {"model": model_facts(model), "version": version_facts(version)}
         append(session, "mona", "model.registered", "model:shop", payload)
 
 
@@ -124,19 +113,18 @@ def add_dataset(ledger: Ledger) -> None:
     )
     manifest = Manifest(items)
     with ledger.write() as session:
-        session.add(
-            Dataset(
-                name="eval",
-                role="eval",
-                location="/data",
-                digest=manifest.digest,
-                images=len(items),
-                skipped=0,
-                manifest=manifest.to_json(),
-                added_at=now(),
-            )
+        dataset = Dataset(
+            name="eval",
+            role="eval",
+            location="/data",
+            digest=manifest.digest,
+            images=len(items),
+            skipped=0,
+            manifest=manifest.to_json(),
+            added_at=now(),
         )
-        payload = {"role": "eval", "digest": manifest.digest, "images": len(items), "skipped": 0}
+        session.add(dataset)
+        payload = {"dataset": dataset_facts(dataset)}
         append(session, "mona", "dataset.added", "dataset:eval", payload)
 
 
@@ -176,14 +164,10 @@ def add_version(ledger: Ledger, request_ids: list[int]) -> None:
                 created_at=now(),
             )
         )
+        session.flush()
         payload = {
-            "version_digest": digest,
-            "weights_digest": version.weights_digest,
-            "active_requests": request_ids,
-            "projectors": [member.projector_digest for member in members],
-            "report_digests": [digest_json(content)],
-            "run_id": version.run_id,
-            "registry_version": version.registry_version,
+            "version": version_facts(version),
+            "reports": [report_facts(report) for report in version.reports],
         }
         append(session, "mona", "version.registered", "version:shop/2", payload)
         for request in found:

@@ -1,0 +1,112 @@
+"""What the log says of a record: written into the event that makes it, recomputed from the row by the audit.
+
+One function for each table, so that the two can never speak of different things.
+"""
+
+from typing import Any
+
+from governance.digests import digest_json
+from governance.ledger.tables import (
+    Actor,
+    Dataset,
+    Decision,
+    Model,
+    ModelVersion,
+    ProjectorRecord,
+    Report,
+    Request,
+)
+
+Facts = dict[str, Any]
+
+
+def actor_facts(actor: Actor) -> Facts:
+    """Who somebody is and what they may do."""
+    return {"name": actor.name, "roles": actor.roles, "active": actor.active}
+
+
+def model_facts(model: Model) -> Facts:
+    """Which weights, which projection, which prompts."""
+    return {
+        "name": model.name,
+        "source": model.source,
+        "weights_digest": model.weights_digest,
+        "preprocess_digest": model.preprocess_digest,
+        "dimension": model.dimension,
+        "fold_path": model.fold_path,
+        "logit_scale": model.logit_scale,
+        "labels_digest": model.labels_digest,
+        "bank_rows": model.bank_rows,
+        "bank_scores": model.bank_scores,
+    }
+
+
+def dataset_facts(dataset: Dataset) -> Facts:
+    """Which images; not where they lie, which may change."""
+    return {
+        "name": dataset.name,
+        "role": dataset.role,
+        "digest": dataset.digest,
+        "images": dataset.images,
+        "skipped": dataset.skipped,
+    }
+
+
+def request_facts(request: Request) -> Facts:
+    """What is asked, by whom, until when; reason and subject only as a salted commitment."""
+    private = {"reason": request.private.reason, "subject_ref": request.private.subject_ref}
+    return {
+        "model": request.model.name,
+        "targets": [{"class": t.label, "domain": t.domain} for t in request.targets],
+        "basis": request.basis,
+        "due_at": request.due_at.isoformat(),
+        "filed_by": request.filed_by,
+        "private_commitment": digest_json([request.private.salt, private]),
+    }
+
+
+def projector_facts(projector: ProjectorRecord) -> Facts:
+    """Which matrix, by whom, and how much of it later versions may leave undone."""
+    return {
+        "digest": projector.digest,
+        "rank": projector.rank,
+        "condition": projector.condition,
+        "tolerance": projector.tolerance,
+        "prepared_by": projector.prepared_by,
+        "run_id": projector.run_id,
+    }
+
+
+def report_facts(report: Report) -> Facts:
+    """Which figures on which images."""
+    return {
+        "purpose": report.purpose,
+        "digest": report.digest,
+        "dataset_digest": report.dataset.digest,
+    }
+
+
+def decision_facts(decision: Decision) -> Facts:
+    """Who ruled what on exactly which matrix and figures."""
+    return {
+        "ruling": decision.ruling,
+        "actor": decision.actor,
+        "comment": decision.comment,
+        "projector_digest": decision.projector_digest,
+        "report_digest": decision.report_digest,
+    }
+
+
+def version_facts(version: ModelVersion) -> Facts:
+    """What a version is made of and where MLflow has it."""
+    return {
+        "number": version.number,
+        "parent": version.parent,
+        "digest": version.digest,
+        "weights_digest": version.weights_digest,
+        "active_requests": [member.request_id for member in version.members],
+        "projectors": [member.projector.digest for member in version.members],
+        "created_by": version.created_by,
+        "run_id": version.run_id,
+        "registry_version": version.registry_version,
+    }
