@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from governance.digests import canonical_json, digest_bytes, digest_json, load_json
 from governance.errors import InvalidInputError, NotFoundError
@@ -153,7 +153,7 @@ def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
     for path in root.rglob("*"):
         relative = path.relative_to(root)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
+        if hidden or path.suffix.lower() not in SUFFIXES or path.is_dir():
             continue
         depths.add(len(relative.parts))
         if len(depths) > 1 or not depths <= {2, 3}:
@@ -168,16 +168,20 @@ def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
 def _csv_entries(path: Path) -> Iterator[tuple[str, str, str]]:
     try:
         rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        columns = set(rows.fieldnames or ())
-        if not {"path", "class"} <= columns or columns - {"path", "class", "domain"}:
+        columns = list(rows.fieldnames or ())
+        known = {"path", "class", "domain"}
+        if not {"path", "class"} <= set(columns) <= known or len(set(columns)) < len(columns):
             raise InvalidInputError(
                 f"{path} must be a CSV with the columns path, class and optionally domain"
             )
         seen: set[str] = set()
         for row in rows:
             name, label, domain = (row.get(key) or "" for key in ("path", "class", "domain"))
-            if not name or not label or None in row:
+            if None in row:
+                raise InvalidInputError(f"{path}, line {rows.line_num}: too many fields")
+            if not name or not label:
                 raise InvalidInputError(f"{path}, line {rows.line_num}: path and class are needed")
+            name = PurePosixPath(name).as_posix()  # ./a.png and a.png are the same image
             if name in seen:
                 raise InvalidInputError(f"{path}, line {rows.line_num}: {name} stands twice")
             seen.add(name)
@@ -197,6 +201,8 @@ def _check_image(path: Path) -> tuple[str | None, str]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
+    except UnidentifiedImageError:
+        return "it is not an image of a known format", ""
     except Exception as error:  # decoders raise many types on damaged files
         return str(error).splitlines()[0] if str(error) else type(error).__name__, ""
     return None, digest_bytes(data)

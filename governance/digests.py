@@ -20,7 +20,7 @@ def canonical_json(value: Any) -> str:
     """`value` as RFC 8785 canonical JSON text.
 
     Raises:
-        ValueError: `value` holds something JSON cannot express (NaN, an integer beyond 2^53, bytes).
+        ValueError: `value` holds something JSON cannot express (NaN, an integer of 2^53 or more, bytes).
     """
     return rfc8785.dumps(value).decode()
 

@@ -7,6 +7,7 @@ can be repeated: what it would make is looked up by its key first.
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -213,11 +214,13 @@ class Registry:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except MlflowException as error:
-            raise UnavailableError(
-                f"MLflow at {self.tracking_uri} refused: {str(error).splitlines()[0]}"
-            ) from error
-        except OSError as error:
-            raise UnavailableError(
-                f"MLflow at {self.tracking_uri} cannot be reached: {error}"
-            ) from error
+        except Exception as error:  # MLflow passes on whatever its stores and drivers raise
+            verb = "refused" if isinstance(error, MlflowException) else "cannot be used"
+            problem = str(error).strip().splitlines() or [type(error).__name__]
+            where, text = _masked(self.tracking_uri), _masked(problem[0])
+            raise UnavailableError(f"MLflow at {where} {verb}: {text}") from error
+
+
+def _masked(text: str) -> str:
+    """Text with the password of any URL in it hidden."""
+    return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", text)

@@ -74,7 +74,7 @@ def config_text(actor: str, database_url: str | None, tracking_uri: str | None) 
     limits = GateLimits()
     return _CONFIG_TEXT.format(
         format=FORMAT,
-        actor=json.dumps(actor),
+        actor=_quoted(actor),
         database=_setting("database", database_url, "postgresql+psycopg://user@host/governance"),
         tracking_uri=_setting("tracking_uri", tracking_uri, "http://localhost:5000"),
         max_forget_accuracy=limits.max_forget_accuracy,
@@ -83,8 +83,12 @@ def config_text(actor: str, database_url: str | None, tracking_uri: str | None) 
 
 
 def _setting(key: str, value: str | None, example: str) -> str:
-    # A JSON string is a TOML basic string too.
-    return f"# {key} = {json.dumps(example)}" if value is None else f"{key} = {json.dumps(value)}"
+    return f"# {key} = {_quoted(example)}" if value is None else f"{key} = {_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: a JSON one without surrogate pairs, and DEL escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def home_path(home: str | Path | None) -> Path:
@@ -162,7 +166,7 @@ def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
     unknown = config.keys() - {"format", "actor", "database", "tracking_uri", "gates"}
     if unknown:
         raise InvalidInputError(f"{path} has an unknown key: {', '.join(sorted(unknown))}")
-    if config.get("format") != FORMAT:
+    if type(config.get("format")) is not int or config["format"] != FORMAT:
         raise InvalidInputError(
             f"{path} has format {config.get('format')!r}; this program reads format {FORMAT}"
         )

@@ -58,7 +58,7 @@ def register(
     if labels is None:
         raise InvalidInputError("which classes? name them in a file and pass it with --labels FILE")
     try:
-        text = labels.read_text(encoding="utf-8")
+        text = labels.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"the label file {labels} cannot be read: {error}") from error
     space = parse_labels(text, labels.suffix == ".toml", domains)

@@ -4,11 +4,15 @@ import os
 import tempfile
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from governance.digests import digest_json
+from governance.unlearning.projector import digest_tensor
+
+_DIGEST = "digest"
+"""The one metadata key: without it a flipped bit would go unnoticed into a report."""
 
 
 class EmbeddingCache:
@@ -25,10 +29,12 @@ class EmbeddingCache:
     def get(self, path: Path, count: int, dimension: int) -> Tensor | None:
         """Cached embeddings, count × dimension float32, or None if absent or unusable."""
         try:
-            features = load_file(path).get("features")
+            with safe_open(path, framework="pt") as stored:
+                features: Tensor = stored.get_tensor("features")
+                digest = (stored.metadata() or {}).get(_DIGEST)
         except (OSError, SafetensorError):
             return None
-        if features is None or tuple(features.shape) != (count, dimension):
+        if tuple(features.shape) != (count, dimension) or digest_tensor(features) != digest:
             return None
         return features
 
@@ -38,7 +44,8 @@ class EmbeddingCache:
         handle, temporary = tempfile.mkstemp(dir=self._directory, suffix=".partial")
         os.close(handle)
         try:
-            save_file({"features": features.contiguous()}, temporary)
+            metadata = {_DIGEST: digest_tensor(features)}
+            save_file({"features": features.contiguous()}, temporary, metadata=metadata)
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)

@@ -89,12 +89,16 @@ def probe(model: ClipModel, changed: dict[str, Tensor], projector: Projector) ->
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, *model.image_size, generator=generator)
     expected = projector.apply(no_grad_features(model.module, images).to(torch.float64))
-    original = {name: model.module.state_dict()[name].clone() for name in changed}
+    state = model.module.state_dict()
+    unknown = sorted(changed.keys() - state.keys())
+    if unknown:
+        raise IntegrityError(f"the model has no tensor {unknown[0]}")
+    original = {name: state[name].clone() for name in changed}
     try:
-        _assign(model.module, changed)
+        model.module.load_state_dict(changed, strict=False)
         actual = no_grad_features(model.module, images).to(torch.float64)
     finally:
-        _assign(model.module, original)
+        model.module.load_state_dict(original, strict=False)
     scale = float(expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
     error = float((actual - expected).abs().max()) / scale
     if not error <= PROBE_TOLERANCE:
@@ -103,12 +107,6 @@ def probe(model: ClipModel, changed: dict[str, Tensor], projector: Projector) ->
             f"{PROBE_TOLERANCE:.0e}); this model cannot carry the edit"
         )
     return error
-
-
-def _assign(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    result = module.load_state_dict(tensors, strict=False)
-    if result.unexpected_keys:
-        raise IntegrityError(f"the model has no tensor {result.unexpected_keys[0]}")
 
 
 def _lookup(module: nn.Module, path: str) -> Any:

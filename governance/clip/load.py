@@ -82,8 +82,7 @@ def load_model(source: Source, expected_digest: str | None = None) -> ClipModel:
     """
     source.check_files()
     with _quiet():
-        module, preprocess = _create(source)
-        tokenize = open_clip.get_tokenizer(source.name)
+        module, preprocess, tokenize = _create(source)
     module.eval()
     state = module.state_dict()
     model = ClipModel(
@@ -103,7 +102,9 @@ def load_model(source: Source, expected_digest: str | None = None) -> ClipModel:
     return model
 
 
-def _create(source: Source) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+def _create(
+    source: Source,
+) -> tuple[nn.Module, Callable[[Any], Tensor], Callable[[list[str]], Tensor]]:
     known = source.name in open_clip.list_models()
     if source.directory is None and not source.name.startswith("hf-hub:") and not known:
         raise InvalidInputError(
@@ -116,16 +117,17 @@ def _create(source: Source) -> tuple[nn.Module, Callable[[Any], Tensor]]:
             pretrained=source.pretrained,
             force_quick_gelu=source.quick_gelu,
         )
+        tokenize = open_clip.get_tokenizer(source.name)
     except FileNotFoundError as error:
         raise NotFoundError(f"{source.describe()}: {error}") from error
     except Exception as error:  # open_clip raises bare RuntimeErrors and whatever its readers raise
         message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "download" in message or "Hub" in message:
+        if source.directory is None and ("download" in message or "Hub" in message):
             raise UnavailableError(
                 f"the weights of {source.describe()} could not be downloaded: {message}"
             ) from error
         raise InvalidInputError(f"{source.describe()} cannot be loaded: {message}") from error
-    return model, preprocess
+    return model, preprocess, tokenize
 
 
 def _config(source: Source, module: nn.Module) -> dict[str, Any]:

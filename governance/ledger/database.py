@@ -38,8 +38,9 @@ class Ledger:
         self.url = url
         try:
             self.engine = _make_engine(url)
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-            raise UnavailableError(f"the ledger database URL cannot be used: {error}") from error
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+            problem = str(error).splitlines()[0]
+            raise UnavailableError(f"the ledger database URL cannot be used: {problem}") from error
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -48,7 +49,7 @@ class Ledger:
         Raises:
             UnavailableError: the database cannot be reached or is at another revision.
         """
-        with _explained(self.url), Session(self.engine, expire_on_commit=False) as session:
+        with explained(self.url), Session(self.engine, expire_on_commit=False) as session:
             check_revision(session.connection(), self.url)
             yield session
 
@@ -64,7 +65,7 @@ class Ledger:
             ConflictError: another writer held the lock too long or changed the same thing.
         """
         engine = self.engine.execution_options(**{_WRITE: True})
-        with _explained(self.url), Session(engine, expire_on_commit=False) as session:
+        with explained(self.url), Session(engine, expire_on_commit=False) as session:
             connection = session.connection()
             check_revision(connection, self.url)
             if connection.dialect.name == "postgresql":
@@ -79,7 +80,7 @@ class Ledger:
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        with _explained(self.url), self.engine.connect() as connection:
+        with explained(self.url), self.engine.connect() as connection:
             yield connection
 
     def dispose(self) -> None:
@@ -149,8 +150,13 @@ def _make_engine(url: str) -> Engine:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Turn the driver's errors into ours."""
+def explained(url: str) -> Iterator[None]:
+    """Turn the driver's errors into ours.
+
+    Raises:
+        ConflictError: another writer came first.
+        UnavailableError: the database cannot be used.
+    """
     try:
         yield
     except IntegrityError as error:

@@ -5,10 +5,11 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 import governance
 from governance.errors import UnavailableError
-from governance.ledger.database import Ledger, current_revision
+from governance.ledger.database import HEAD, Ledger, current_revision, explained
 
 
 def migrations_dir() -> Path:
@@ -35,14 +36,21 @@ def upgrade(ledger: Ledger) -> tuple[str | None, str]:
 
     Returns:
         The revision before and after.
+
+    Raises:
+        UnavailableError: the database cannot be used, or was written by a newer version.
     """
-    with ledger.engine.connect() as connection:
+    with ledger.connect() as connection:
         before = current_revision(connection)
-    command.upgrade(config(ledger), "head")
-    with ledger.engine.connect() as connection:
-        after = current_revision(connection)
-    assert after is not None
-    return before, after
+    try:
+        with explained(ledger.url):
+            command.upgrade(config(ledger), "head")
+    except CommandError as error:  # a revision that the migrations do not know
+        raise UnavailableError(
+            f"the ledger is at revision {before}, which this program does not know; install the "
+            "version that wrote it"
+        ) from error
+    return before, HEAD
 
 
 def head_revision() -> str:

@@ -5,6 +5,7 @@ of every request are stacked, anchors and retained rows are recomputed from what
 is solved once. The result does not depend on the order of the requests, and dropping one is solving without it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from governance.digests import canonical_json
-from governance.errors import InvalidInputError
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.projector import Method, Projector, Recipe, solve
 from governance.unlearning.targets import Target, check_targets, covered
@@ -72,6 +71,8 @@ class Composition:
             goal = self.goals[position]
             way = float(torch.linalg.vector_norm(bank.rows[row] - goal))
             left = float(torch.linalg.vector_norm(self.projector.apply(bank.rows[row]) - goal))
+            if not math.isfinite(left):
+                return math.inf
             if way > 1e-9:
                 worst = max(worst, left / way)
         return worst
@@ -92,20 +93,17 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
         InvalidInputError: a target is not in the bank, or nothing would be retained.
     """
     check_targets([target for edit in edits for target in edit.targets], bank.labels)
-    # A fixed order makes the result, to the last bit, independent of the order of the requests.
-    ordered = sorted(edits, key=lambda edit: canonical_json(edit.to_dict()))
-    owners = _owners(bank, ordered)
+    # Rows are visited in the bank's order and everything else is a maximum or minimum over the
+    # requests, so the result is the same to the last bit in whatever order they come.
+    owners = _owners(bank, edits)
     forgotten = tuple(sorted(owners))
     retained = [row for row in range(len(bank.pairs)) if row not in owners]
-    if not retained:
-        raise InvalidInputError("together these requests leave no row of the bank to retain")
-
     goals = [
         (1 - recipe.strength) * bank.rows[row] + recipe.strength * _anchor(bank, owners, row)
         for row, recipe in sorted(owners.items())
     ]
-    holding = [edit.recipe for edit in ordered if edit.recipe.lambda_retain > 0]
-    smallest_mu = min((edit.recipe.mu for edit in ordered if edit.recipe.mu > 0), default=0.0)
+    holding = [edit.recipe for edit in edits if edit.recipe.lambda_retain > 0]
+    smallest_mu = min((edit.recipe.mu for edit in edits if edit.recipe.mu > 0), default=0.0)
     stacked = torch.stack(goals) if goals else bank.rows[:0]
     projector = solve(
         forget=bank.rows[list(forgotten)],

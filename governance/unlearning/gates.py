@@ -1,8 +1,12 @@
 """Promotion gates: thresholds on a before/after report."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+ROUNDING = 1e-9
+"""Far below one image of any data set."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether the value keeps within the limit."""
-        return self.value <= self.limit
+        # Differences of fractions come out a rounding error beside the limit; a NaN never passes.
+        return self.value <= self.limit + ROUNDING
 
     def to_dict(self) -> dict[str, Any]:
         """The gate as plain JSON values."""
@@ -49,10 +54,13 @@ def check_gates(
         max_forget_accuracy: limit on each of them.
         max_retain_drop: limit on the accuracy lost on the retain set.
     """
-    gates = [
-        Gate("retain drop", before["retain_accuracy"] - after["retain_accuracy"], max_retain_drop)
-    ]
-    worst = max(full_forget, default=None)
-    if worst is not None:
+    gates = []
+    # A data set on which everything is forgotten says nothing about what is retained.
+    if before["retain_accuracy"] is not None:
+        drop = before["retain_accuracy"] - after["retain_accuracy"]
+        gates.append(Gate("retain drop", drop, max_retain_drop))
+    accuracies = list(full_forget)
+    if accuracies:
+        worst = max(accuracies, key=lambda value: math.inf if math.isnan(value) else value)
         gates.append(Gate("forget accuracy", worst, max_forget_accuracy))
     return gates

@@ -139,6 +139,8 @@ def _check_names(what: str, names: tuple[str, ...]) -> None:
     for name in names:
         if not name.strip():
             raise InvalidInputError(f"the label space has an empty {what} name")
+        if name != name.strip():
+            raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
         if names.count(name) > 1:
             raise InvalidInputError(f"{what} {name!r} stands twice in the label space")
 

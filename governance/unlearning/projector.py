@@ -182,6 +182,8 @@ def solve(
         root = weights.to(torch.float64).sqrt().unsqueeze(1)
         values = torch.linalg.svdvals(root * forget)
         kept = values[values > RANK_TOLERANCE * values[0]]
+        if len(kept) == 0:  # only zero rows: there is no direction to forget
+            return identity(dimension)
         inverse = torch.linalg.pinv(root * forget, rtol=RANK_TOLERANCE)
         return Projector(
             (inverse * root.T).contiguous(), difference, float((kept[0] / kept[-1]) ** 2)

@@ -17,14 +17,14 @@ GENESIS = "sha256:" + "0" * 64
 # Rows of these tables are facts. On SQLite `INSERT OR REPLACE` deletes without firing delete triggers, so a second
 # guard refuses an insert whose key exists.
 IMMUTABLE_KEYS = {
-    "events": ["seq"],
-    "arrays": ["digest"],
-    "request_targets": ["id"],
-    "projectors": ["id"],
-    "evaluation_reports": ["id"],
-    "decisions": ["id"],
-    "model_versions": ["id"],
-    "version_members": ["version_id", "request_id"],
+    "events": [("seq",), ("digest",), ("prev_digest",)],
+    "arrays": [("digest",), ("rowid",)],
+    "request_targets": [("id",)],
+    "projectors": [("id",)],
+    "evaluation_reports": [("id",)],
+    "decisions": [("id",)],
+    "model_versions": [("id",), ("model_id", "number")],
+    "version_members": [("version_id", "request_id"), ("rowid",)],
 }
 
 
@@ -281,7 +281,9 @@ def create_triggers() -> None:
 
 def _sqlite_triggers() -> None:
     for table, keys in IMMUTABLE_KEYS.items():
-        same_key = " AND ".join(f"{key} = NEW.{key}" for key in keys)
+        same_key = " OR ".join(
+            "(" + " AND ".join(f"{column} = NEW.{column}" for column in key) + ")" for key in keys
+        )
         for verb in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
@@ -292,12 +294,6 @@ def _sqlite_triggers() -> None:
             f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_key}) "
             f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         )
-    op.execute(
-        "CREATE TRIGGER model_versions_no_second_number BEFORE INSERT ON model_versions "
-        "WHEN EXISTS (SELECT 1 FROM model_versions WHERE model_id = NEW.model_id "
-        "AND number = NEW.number) "
-        "BEGIN SELECT RAISE(ABORT, 'this version number is taken'); END"
-    )
     op.execute(
         "CREATE TRIGGER events_append BEFORE INSERT ON events "
         "WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM events) "

@@ -147,7 +147,6 @@ def test_weights_that_cannot_be_downloaded_are_unavailable(source: Source) -> No
         load_model(source)
 
 
-@pytest.mark.xfail(strict=True, reason="the word download in a path is taken for a failed download")
 def test_a_local_problem_is_not_taken_for_a_failed_download(place: Path, tmp_path: Path) -> None:
     moved = place.rename(tmp_path / "downloads")
     (moved / CONFIG_NAME).write_text("{")
@@ -155,7 +154,6 @@ def test_a_local_problem_is_not_taken_for_a_failed_download(place: Path, tmp_pat
         load(moved)
 
 
-@pytest.mark.xfail(strict=True, reason="what get_tokenizer raises is passed on as it is")
 def test_a_tokenizer_that_cannot_be_made_is_explained(place: Path) -> None:
     config = json.loads((place / CONFIG_NAME).read_text())
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "no/such-tokenizer"

@@ -179,7 +179,7 @@ def test_default_domain_templates_use_the_right_article(domain: str, first: str)
     assert all(t.count(PLACEHOLDER) == 1 for t in templates)
 
 
-NAMES = st.lists(st.text("abcdé 中_-", min_size=1).filter(str.strip), unique=True)
+NAMES = st.lists(st.text("abcdé 中_-", min_size=1).map(str.strip).filter(bool), unique=True)
 WORDS = st.text("xyz ü", max_size=6)
 
 
