@@ -43,8 +43,8 @@ def verify(invocation: Invocation) -> None:
     result = verify_ledger(invocation.ledger)
 
     def show() -> None:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(result.checked.items()))
-        click.echo(f"{result.events} events hold" + (f"; checked {kinds}." if kinds else "."))
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(result.checked.items()))
+        click.echo(f"{result.events} events hold. Checked: {kinds or 'nothing else'}.")
         if result.head:
             click.echo(f"head {result.head}")
         for fault in result.faults:

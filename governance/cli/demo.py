@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from governance.cli.context import fraction, table
+from governance.cli.show import scope
 from governance.errors import InvalidInputError
 
 CLASS = "mug"
@@ -133,7 +134,6 @@ def _summary(home: Path) -> None:
     from governance.ledger.tables import ModelVersion
     from governance.reports.records import report_record, version_record
     from governance.settings import load_settings
-    from governance.unlearning.targets import Target
 
     ledger = Ledger(load_settings(home).database_url)
     rows: list[tuple[str, ...]] = []
@@ -143,10 +143,9 @@ def _summary(home: Path) -> None:
             name = f"{record['version']} ({', '.join(record['aliases'])})".replace(" ()", "")
             for report in (report_record(report) for report in version.reports):
                 for request in report["requests"]:
-                    what = "; ".join(Target.from_dict(t).describe() for t in request["targets"])
                     verb = "forget" if request["active"] else "back again:"
                     before, after = fraction(request["before"]), fraction(request["after"])
-                    rows.append((name, f"{verb} {what}", before, after))
+                    rows.append((name, f"{verb} {scope(request)}", before, after))
                     name = ""
                 kept = (report[side]["retain_accuracy"] for side in ("before", "after"))
                 rows.append((name, "retain everything else", *map(fraction, kept)))

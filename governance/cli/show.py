@@ -7,6 +7,7 @@ import click
 
 from governance.cli.context import fraction, table
 from governance.digests import short
+from governance.unlearning.targets import Target, describe_all
 
 
 def share(value: float | None, counts: Mapping[str, Any] | None) -> str:
@@ -38,6 +39,27 @@ def print_report(report: Mapping[str, Any]) -> None:
         )
     if report["dataset"]["skipped"]:
         click.echo(f"{len(report['dataset']['skipped'])} unreadable images were left out.")
+
+
+def scope(entry: Mapping[str, Any]) -> str:
+    """Words for the targets of a request in a version's report."""
+    return describe_all(Target.from_dict(target) for target in entry["targets"])
+
+
+def print_members(report: Mapping[str, Any]) -> None:
+    """Before/after of each request of a version, and of what is retained."""
+    rows = [
+        [
+            f"request {entry['request']}: {scope(entry)}"
+            + ("" if entry["active"] else " (dropped)"),
+            fraction(entry["before"]),
+            fraction(entry["after"]),
+        ]
+        for entry in report["requests"]
+    ]
+    kept = (report[side]["retain_accuracy"] for side in ("before", "after"))
+    rows.append(["retain set", *map(fraction, kept)])
+    table(rows, [f"accuracy on {report['dataset']['name']}", "before", "after"])
 
 
 def print_gates(gates: Sequence[Mapping[str, Any]]) -> None:

@@ -8,12 +8,11 @@ from governance.cli.context import (
     Invocation,
     common,
     dataset_option,
-    fraction,
     model_option,
     pass_invocation,
     table,
 )
-from governance.cli.show import print_gates, print_report
+from governance.cli.show import print_gates, print_members, print_report
 from governance.errors import InvalidInputError
 
 
@@ -182,20 +181,6 @@ def print_version(
         for gone in back:
             click.echo(f"Recognisable again: {gone['scope']} (request {gone['id']}, reinstated)")
         for report in reports:
-            _print_members(report)
+            print_members(report)
 
     invocation.emit(record, print_)
-
-
-def _print_members(report: dict[str, object]) -> None:
-    requests: list[dict[str, object]] = report["requests"]  # type: ignore[assignment]
-    before, after = report["before"], report["after"]
-    rows = [
-        [f"request {r['request']}" + ("" if r["active"] else " (dropped)"),
-         fraction(r["before"]), fraction(r["after"])]  # type: ignore[arg-type]
-        for r in requests
-    ]  # fmt: skip
-    rows.append(
-        ["retain set", fraction(before["retain_accuracy"]), fraction(after["retain_accuracy"])]  # type: ignore[index]
-    )
-    table(rows, [f"accuracy on {report['dataset']['name']}", "before", "after"])  # type: ignore[index]

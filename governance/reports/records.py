@@ -20,7 +20,7 @@ from governance.ledger.tables import (
 )
 from governance.ledger.types import now
 from governance.states import OPEN_STATES, State
-from governance.unlearning.targets import Target
+from governance.unlearning.targets import Target, describe_all
 
 
 def actor_record(actor: Actor) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
         "model": request.model.name,
         "state": request.state,
         "targets": [target.to_dict() for target in targets],
-        "scope": "; ".join(target.describe() for target in targets),
+        "scope": describe_all(targets),
         "basis": request.basis,
         "reason": request.private.reason,
         "subject_ref": request.private.subject_ref,

@@ -63,6 +63,11 @@ def make_targets(classes: Sequence[str], domains: Sequence[str]) -> tuple[Target
     return tuple(dict.fromkeys(targets))
 
 
+def describe_all(targets: Iterable[Target]) -> str:
+    """Words for several targets."""
+    return "; ".join(target.describe() for target in targets)
+
+
 def covered(targets: Iterable[Target], label: str, domain: str | None) -> bool:
     """Whether any of `targets` covers the pair."""
     return any(target.covers(label, domain) for target in targets)
