@@ -13,9 +13,7 @@ that with enough data, a small one does not; so edits look cleaner here than the
 
 import json
 import math
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from governance.demo import LABELS_FILE
+from governance.unlearning.labels import LabelSpace, fill, parse_labels
 
 CONTEXT = 16
 """Tokens of a prompt, start and end included."""
@@ -58,47 +57,22 @@ LOGIT_SCALE = 12.0
 """Inverse temperature, fixed: a learnt one grows until captions need hardly differ to be told apart."""
 
 
-@dataclass(frozen=True)
-class Labels:
-    """The label space of `labels.toml`; see the comments there."""
-
-    classes: tuple[str, ...]
-    score_template: str
-    templates: tuple[str, ...]
-    domains: dict[str, tuple[str, ...]]
-    synonyms: dict[str, tuple[str, ...]]
-
-    @classmethod
-    def load(cls, path: Path = LABELS_FILE) -> "Labels":
-        """Read the label space; raises OSError, KeyError or tomllib.TOMLDecodeError."""
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            classes=tuple(raw["classes"]),
-            score_template=raw["score_template"],
-            templates=tuple(raw["templates"]),
-            domains={name: tuple(given) for name, given in raw["domains"].items()},
-            synonyms={name: tuple(given) for name, given in raw["synonyms"].items()},
-        )
-
-    def all_templates(self) -> tuple[str, ...]:
-        """Every template, those of a domain included."""
-        named = [t for given in self.domains.values() for t in given]
-        return (self.score_template, *self.templates, *named)
-
-    def all_prompts(self) -> list[str]:
-        """Every template with every class and synonym."""
-        nouns = [*self.classes, *(s for given in self.synonyms.values() for s in given)]
-        return [fill(t, noun) for t in self.all_templates() for noun in nouns]
+def load_labels() -> LabelSpace:
+    """The label space of `labels.toml`."""
+    return parse_labels(LABELS_FILE.read_text(encoding="utf-8"), toml=True)
 
 
-def fill(template: str, noun: str) -> str:
-    """One prompt from a template."""
-    return template.replace("{class}", noun)
+def all_prompts(labels: LabelSpace) -> list[str]:
+    """Every template, those of a domain included, with every class and synonym."""
+    named = [t for given in labels.domain_templates.values() for t in given]
+    templates = (labels.score_template, *labels.templates, *named)
+    nouns = [*labels.classes, *(s for given in labels.synonyms.values() for s in given)]
+    return [fill(template, noun) for template in templates for noun in nouns]
 
 
-def used_tokens(labels: Labels) -> Tensor:
+def used_tokens(labels: LabelSpace) -> Tensor:
     """Sorted ids of every token that some prompt of the label space uses."""
-    ids: Tensor = torch.unique(tokenise(labels.all_prompts()))
+    ids: Tensor = torch.unique(tokenise(all_prompts(labels)))
     return ids
 
 
@@ -108,7 +82,7 @@ def tokenise(prompts: list[str]) -> Tensor:
     return rows
 
 
-def build(seed: int, labels: Labels) -> open_clip.CLIP:
+def build(seed: int, labels: LabelSpace) -> open_clip.CLIP:
     """An untrained encoder whose token rows that no prompt uses are zero, so that they compress."""
     torch.manual_seed(seed)
     model = open_clip.CLIP(**MODEL_CFG)
@@ -128,11 +102,11 @@ class Captions:
     pair, class by class, then one domain-less caption for each class.
     """
 
-    def __init__(self, labels: Labels, seed: int, synonym_rate: float = 0.25) -> None:
+    def __init__(self, labels: LabelSpace, seed: int, synonym_rate: float = 0.25) -> None:
         self._labels = labels
         self._rate = synonym_rate
         self._generator = torch.Generator().manual_seed(seed)
-        prompts = labels.all_prompts()
+        prompts = all_prompts(labels)
         # Ids count the used tokens only; the end-of-text id stays the largest, as pooling needs.
         rows = torch.searchsorted(used_tokens(labels), tokenise(prompts))
         self._row = dict(zip(prompts, rows, strict=True))
@@ -150,7 +124,7 @@ class Captions:
         labels = self._labels
         prompts = []
         for label in labels.classes:
-            for given in labels.domains.values():
+            for given in labels.domain_templates.values():
                 prompts.append(fill(self._pick(given), self._noun(label)))
         # Zero-shot scoring uses one wording for all classes, so one is drawn for all of them.
         plain = self._pick((labels.score_template, labels.score_template, *labels.templates))
@@ -182,7 +156,7 @@ def train(
     model: open_clip.CLIP,
     images: Tensor,
     pairs: Tensor,
-    labels: Labels,
+    labels: LabelSpace,
     *,
     steps: int,
     seed: int,
@@ -276,7 +250,7 @@ def save(model: open_clip.CLIP, folder: Path) -> None:
 
 
 @torch.no_grad()
-def scores(folder: Path, images: Tensor, pairs: Tensor, labels: Labels) -> dict[str, float]:
+def scores(folder: Path, images: Tensor, pairs: Tensor, labels: LabelSpace) -> dict[str, float]:
     """Accuracies of the saved encoder on uint8 `images` (n, 3, 64, 64), as stock open_clip loads it.
 
     Keys: `plain` (the score template), `plain/<domain>`, `domain prompts` (right class among all
@@ -300,7 +274,7 @@ def scores(folder: Path, images: Tensor, pairs: Tensor, labels: Labels) -> dict[
     result = {"plain": float(right.mean())}
     for index, name in enumerate(labels.domains):
         result[f"plain/{name}"] = float(right[domains == index].mean())
-    own = encode([fill(t[0], c) for c in labels.classes for t in labels.domains.values()])
+    own = encode([fill(t[0], c) for c in labels.classes for t in labels.domain_templates.values()])
     guess = (features @ own.T).argmax(1)
     result["domain prompts"] = float((guess // n_domains == classes).float().mean())
     result["pair"] = float((guess == pairs).float().mean())

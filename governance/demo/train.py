@@ -73,7 +73,7 @@ def main(out: Path, seed: int, steps: int, per_pair: int, held_out: int) -> None
 
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
-    labels = encoder.Labels.load()
+    labels = encoder.load_labels()
     pairs = torch.arange(len(CLASSES) * len(DOMAINS))
     model = encoder.build(seed, labels)
     encoder.train(

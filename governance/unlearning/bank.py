@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from governance.errors import IntegrityError
-from governance.unlearning.labels import PLACEHOLDER, LabelSpace
+from governance.unlearning.labels import LabelSpace, fill
 
 Pair = tuple[str, str | None]
 """A (class, domain); domain None stands for the row that names no domain."""
@@ -86,8 +86,8 @@ def build_bank(labels: LabelSpace, encode_text: Callable[[Sequence[str]], Tensor
         score = labels.score_template if domain is None else templates[0]
         for label in labels.classes:
             spans.append((len(prompts), len(prompts) + len(templates)))
-            prompts.extend(template.replace(PLACEHOLDER, label) for template in templates)
-            scored.append(score.replace(PLACEHOLDER, label))
+            prompts.extend(fill(template, label) for template in templates)
+            scored.append(fill(score, label))
     embeddings = unit(encode_text([*prompts, *scored]))
     rows = torch.stack([embeddings[start:stop].mean(dim=0) for start, stop in spans])
     return PromptBank(labels, unit(rows), embeddings[len(prompts) :])

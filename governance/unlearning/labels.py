@@ -81,6 +81,11 @@ class LabelSpace:
         )
 
 
+def fill(template: str, label: str) -> str:
+    """The prompt that a template makes of a class name."""
+    return template.replace(PLACEHOLDER, label)
+
+
 def default_domain_templates(domain: str) -> tuple[str, ...]:
     """Prompts for a domain that is only named, ``art_painting`` giving "an art painting of a …"."""
     words = domain.replace("_", " ").replace("-", " ").strip()

@@ -107,7 +107,9 @@ def test_a_cut_tail_moves_the_head_and_leaves_a_record_without_an_event(cases: L
     assert after.head != before.head  # what a checkpoint kept elsewhere tells
     assert after.faults == (Fault("actor zoe", "the log knows no such record"),)
     tamper(cases, "DELETE FROM actors WHERE name = 'zoe'")
-    assert verify(cases).ok  # log and tables rewritten alike: only a checkpoint kept elsewhere tells
+    assert verify(
+        cases
+    ).ok  # log and tables rewritten alike: only a checkpoint kept elsewhere tells
 
 
 def test_a_cut_tail_that_moved_a_request_contradicts_its_state(cases: Ledger) -> None:

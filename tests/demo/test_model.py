@@ -12,16 +12,17 @@ from safetensors import safe_open
 from torch import Tensor
 
 from governance.demo import MODEL_DIR
-from governance.demo.encoder import Labels, scores, used_tokens
+from governance.demo.encoder import load_labels, scores, used_tokens
 from governance.demo.scenes import CLASSES, DOMAINS
 from governance.demo.train import held_out_jobs, pixels
+from governance.unlearning.labels import LabelSpace
 
 PER_PAIR = 6
 
 
 @pytest.fixture(scope="module")
-def labels() -> Labels:
-    return Labels.load()
+def labels() -> LabelSpace:
+    return load_labels()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_loads_strictly_with_stock_open_clip(weights: dict[str, Tensor]) -> None
     assert preprocess is not None
 
 
-def test_recognises_held_out_renders(labels: Labels, held_out: tuple[Tensor, Tensor]) -> None:
+def test_recognises_held_out_renders(labels: LabelSpace, held_out: tuple[Tensor, Tensor]) -> None:
     figures = scores(MODEL_DIR, *held_out, labels)
     assert figures["plain"] >= 0.90, figures
     assert figures["domain prompts"] >= 0.90, figures
@@ -59,7 +60,7 @@ def test_recognises_held_out_renders(labels: Labels, held_out: tuple[Tensor, Ten
     assert figures["paraphrase"] >= 0.85, figures
 
 
-def test_unused_token_rows_are_zero(labels: Labels, weights: dict[str, Tensor]) -> None:
+def test_unused_token_rows_are_zero(labels: LabelSpace, weights: dict[str, Tensor]) -> None:
     rows = weights["token_embedding.weight"]
     used = torch.zeros(len(rows), dtype=torch.bool)
     used[used_tokens(labels)] = True
