@@ -5,11 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from governance.audit.fault import Fault
 from governance.audit.replay import Replayed
+from governance.ledger.database import Session
 from governance.ledger.facts import (
     Facts,
     actor_facts,
@@ -21,6 +19,7 @@ from governance.ledger.facts import (
     request_facts,
     version_facts,
 )
+from governance.ledger.lookup import every
 from governance.ledger.tables import (
     Actor,
     Alias,
@@ -73,7 +72,7 @@ def _single(
     expected: Mapping[Any, Facts],
 ) -> Iterator[Fault]:
     """Rows of which the log knows exactly one by that key."""
-    rows = {key(row): _facts(facts, row) for row in session.scalars(select(table))}
+    rows = {key(row): _facts(facts, row) for row in every(session, table)}
     for known in sorted(expected.keys() | rows.keys(), key=str):
         yield from _differences(
             name.format(known), name.format(known), expected.get(known), rows.get(known),
@@ -91,7 +90,7 @@ def _several(
 ) -> Iterator[Fault]:
     """Rows of which the log knows a sequence for each key."""
     rows: dict[Any, list[Named]] = defaultdict(list)
-    for row in session.scalars(select(table).order_by(table.__table__.c.id)):
+    for row in every(session, table):
         rows[key(row)].append((name(row), _facts(facts, row)))
     for known in sorted(expected.keys() | rows.keys(), key=str):
         owner = f"request {known}" if isinstance(known, int) else str(known).replace(":", " ")
@@ -103,7 +102,7 @@ def _several(
 
 def _versions(session: Session, log: Replayed) -> Iterator[Fault]:
     rows: dict[tuple[str, int], Facts | None] = {}
-    for version in session.scalars(select(ModelVersion)):
+    for version in every(session, ModelVersion):
         model = version.model.name if version.model else "a missing model"
         rows[model, version.number] = _facts(version_facts, version)
     for model, number in sorted(log.versions.keys() | rows.keys()):
@@ -112,7 +111,7 @@ def _versions(session: Session, log: Replayed) -> Iterator[Fault]:
 
 
 def _states(session: Session, log: Replayed) -> Iterator[Fault]:
-    for request in session.scalars(select(Request).order_by(Request.id)):
+    for request in every(session, Request):
         said = log.states.get(request.id)
         if said is not None and said != request.state:
             yield Fault(f"request {request.id}", f"it is {request.state}, but the log says {said}")
@@ -120,8 +119,8 @@ def _states(session: Session, log: Replayed) -> Iterator[Fault]:
 
 def _aliases(session: Session, log: Replayed) -> Iterator[Fault]:
     rows: dict[tuple[str, str], int | None] = {}
-    models = {model.id: model.name for model in session.scalars(select(Model))}
-    for row in session.scalars(select(Alias)):
+    models = {model.id: model.name for model in every(session, Model)}
+    for row in every(session, Alias):
         key = models.get(row.model_id, "a missing model"), row.name
         rows[key] = row.version.number if row.version else None
     for model, alias in sorted(log.aliases.keys() | rows.keys()):

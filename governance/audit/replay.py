@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from governance.audit.fault import Fault
 from governance.digests import load_json
 from governance.errors import RefusedError
+from governance.ledger.database import Session
 from governance.ledger.events import stream
 from governance.ledger.facts import Facts
 from governance.ledger.tables import Event

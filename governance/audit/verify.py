@@ -5,16 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from governance.audit.compare import compare
 from governance.audit.fault import Fault
 from governance.audit.replay import replay
 from governance.digests import digest_array, digest_bytes, digest_json
-from governance.ledger.database import Ledger
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import check_chain, head
 from governance.ledger.identity import factors_digest, projector_digest, version_digest
+from governance.ledger.lookup import every
 from governance.ledger.tables import (
     Array,
     Dataset,
@@ -81,33 +79,33 @@ def verify(ledger: Ledger) -> Verification:
 def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
     """Rows whose content does not have the digest beside it."""
     known: set[str] = set()
-    for array in session.scalars(select(Array).execution_options(yield_per=50)):
+    for array in every(session, Array, chunk=50):
         checked["arrays"] += 1
         known.add(array.digest)
         if digest_array(array.dtype, tuple(array.shape), array.data) != array.digest:
             yield Fault(f"array {array.digest}", "its bytes have another digest")
-    for model in session.scalars(select(Model)):
+    for model in every(session, Model):
         checked["models"] += 1
         if digest_json(model.labels) != model.labels_digest:
             yield Fault(f"model {model.name}", "its label space has another digest")
         yield from _missing(f"model {model.name}", known, model.bank_rows, model.bank_scores)
-    for dataset in session.scalars(select(Dataset)):
+    for dataset in every(session, Dataset):
         checked["data sets"] += 1
         if digest_bytes(dataset.manifest.encode()) != dataset.digest:
             yield Fault(f"data set {dataset.name}", "its manifest has another digest")
-    checked["requests"] = len(session.scalars(select(Request.id)).all())
-    for projector in session.scalars(select(ProjectorRecord)):
+    checked["requests"] = sum(1 for _ in every(session, Request))
+    for projector in every(session, ProjectorRecord):
         checked["projectors"] += 1
         name = f"projector {projector.id} of request {projector.request_id}"
         factors = factors_digest(projector.factor_a, projector.factor_b)
         if projector_digest(projector.recipe, factors) != projector.digest:
             yield Fault(name, "recipe or factors have another digest")
         yield from _missing(name, known, projector.factor_a, projector.factor_b)
-    for report in session.scalars(select(Report).execution_options(yield_per=100)):
+    for report in every(session, Report, chunk=100):
         checked["reports"] += 1
         if digest_bytes(report.content.encode()) != report.digest:
             yield Fault(f"report {report.id}", "its content has another digest")
-    for version in session.scalars(select(ModelVersion)):
+    for version in every(session, ModelVersion):
         checked["versions"] += 1
         yield from _version(version, known)
 

@@ -38,13 +38,12 @@ def add(invocation: Invocation, name: str, roles: tuple[str, ...]) -> None:
 @pass_invocation
 def list_(invocation: Invocation) -> None:
     """List the actors."""
-    from sqlalchemy import select
-
+    from governance.ledger.lookup import every
     from governance.ledger.tables import Actor
     from governance.reports.records import actor_record
 
     with invocation.ledger.read() as session:
-        records = [actor_record(row) for row in session.scalars(select(Actor).order_by(Actor.id))]
+        records = [actor_record(row) for row in every(session, Actor)]
     rows = [
         (r["name"], ", ".join(r["roles"]), "yes" if r["active"] else "no", r["added_at"][:10])
         for r in records

@@ -63,14 +63,12 @@ def add(
 @pass_invocation
 def list_(invocation: Invocation) -> None:
     """List the data sets."""
-    from sqlalchemy import select
-
+    from governance.ledger.lookup import every
     from governance.ledger.tables import Dataset
     from governance.reports.records import dataset_record
 
     with invocation.ledger.read() as session:
-        rows = session.scalars(select(Dataset).order_by(Dataset.id))
-        records = [dataset_record(row) for row in rows]
+        records = [dataset_record(row) for row in every(session, Dataset)]
     keys = ["name", "role", "images", "skipped", "location"]
     invocation.emit(records, lambda: table([[r[key] for key in keys] for r in records], keys))
 

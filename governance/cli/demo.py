@@ -128,17 +128,15 @@ def _isolated(home: Path) -> Iterator[None]:
 
 def _summary(home: Path) -> None:
     """One table from the reports in the ledger."""
-    from sqlalchemy import select
-
     from governance.ledger.database import Ledger
-    from governance.ledger.tables import ModelVersion
+    from governance.ledger.lookup import find_model, versions
     from governance.reports.records import report_record, version_record
     from governance.settings import load_settings
 
     ledger = Ledger(load_settings(home).database_url)
     rows: list[tuple[str, ...]] = []
     with ledger.read() as session:
-        for version in session.scalars(select(ModelVersion).order_by(ModelVersion.number)):
+        for version in versions(session, find_model(session, None)):
             record = version_record(session, version)
             name = f"{record['version']} ({', '.join(record['aliases'])})".replace(" ()", "")
             for report in (report_record(report) for report in version.reports):

@@ -88,13 +88,12 @@ def register(
 @pass_invocation
 def list_(invocation: Invocation) -> None:
     """List the models."""
-    from sqlalchemy import select
-
+    from governance.ledger.lookup import every
     from governance.ledger.tables import Model
     from governance.reports.records import model_record
 
     with invocation.ledger.read() as session:
-        records = [model_record(row) for row in session.scalars(select(Model).order_by(Model.id))]
+        records = [model_record(row) for row in every(session, Model)]
     rows = [
         (r["name"], r["source"]["name"], r["dimension"], len(r["labels"]["classes"]),
          len(r["labels"]["domains"]))

@@ -89,19 +89,12 @@ def file(
 @pass_invocation
 def list_(invocation: Invocation, model: str | None, states: tuple[str, ...]) -> None:
     """List the requests."""
-    from sqlalchemy import select
-
-    from governance.ledger.lookup import find_model
-    from governance.ledger.tables import Request
+    from governance.ledger.lookup import find_model, requests
     from governance.reports.records import request_record
 
-    query = select(Request).order_by(Request.id)
     with invocation.ledger.read() as session:
-        if model is not None:
-            query = query.where(Request.model_id == find_model(session, model).id)
-        if states:
-            query = query.where(Request.state.in_(states))
-        records = [request_record(row) for row in session.scalars(query)]
+        of_model = None if model is None else find_model(session, model)
+        records = [request_record(row) for row in requests(session, of_model, states)]
     rows = [
         (r["id"], r["state"], r["model"], r["scope"], r["basis"],
          r["due_at"][:10] + (" OVERDUE" if r["overdue"] else ""), r["filed_by"])

@@ -28,15 +28,11 @@ def version() -> None:
 @pass_invocation
 def list_(invocation: Invocation, model: str | None) -> None:
     """List the versions of a model."""
-    from sqlalchemy import select
-
-    from governance.ledger.lookup import find_model
-    from governance.ledger.tables import ModelVersion
+    from governance.ledger.lookup import find_model, versions
     from governance.reports.records import version_record
 
     with invocation.ledger.read() as session:
-        query = select(ModelVersion).where(ModelVersion.model_id == find_model(session, model).id)
-        rows = session.scalars(query.order_by(ModelVersion.number))
+        rows = versions(session, find_model(session, model))
         records = [version_record(session, row) for row in rows]
     cells = [
         (r["version"], ", ".join(map(str, r["active_requests"])) or "–",

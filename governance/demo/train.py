@@ -52,10 +52,34 @@ def render_all(jobs: list[Job], processes: int = 2) -> NDArray[np.uint8]:
     default=MODEL_DIR,
     help="Where to write the open_clip directory (default: the package data).",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--steps", type=click.IntRange(min=1), default=1400, show_default=True)
-@click.option("--per-pair", type=click.IntRange(min=1), default=250, show_default=True)
-@click.option("--held-out", type=click.IntRange(min=1), default=25, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the initial weights, the order of the images and their augmentation.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=1400,
+    show_default=True,
+    help="Batches of 128 to learn from.",
+)
+@click.option(
+    "--per-pair",
+    type=click.IntRange(min=1),
+    default=250,
+    show_default=True,
+    help="Images to learn from, for each class and domain.",
+)
+@click.option(
+    "--held-out",
+    type=click.IntRange(min=1),
+    default=25,
+    show_default=True,
+    help="Images to score on, for each class and domain.",
+)
 def main(out: Path, seed: int, steps: int, per_pair: int, held_out: int) -> None:
     """Train the embedded dual encoder and print how it does on held-out renders."""
     start = time.perf_counter()

@@ -12,6 +12,16 @@ from sqlalchemy.orm import Session
 
 from governance.errors import ConflictError, UnavailableError
 
+__all__ = [
+    "HEAD",
+    "VERSION_TABLE",
+    "Ledger",
+    "Session",
+    "check_revision",
+    "current_revision",
+    "explained",
+]
+
 VERSION_TABLE = "governance_alembic_version"
 """Our own: MLflow owns ``alembic_version`` if somebody points both at one database."""
 

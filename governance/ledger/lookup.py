@@ -1,12 +1,32 @@
 """Finding records by the names and numbers that people use."""
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
+from sqlalchemy import inspect, select
 
 from governance.errors import InvalidInputError, NotFoundError
+from governance.ledger.database import Session
 from governance.ledger.names import with_article
-from governance.ledger.tables import Actor, Alias, Dataset, Model, ModelVersion, Request
+from governance.ledger.tables import (
+    Actor,
+    Alias,
+    Base,
+    Dataset,
+    Event,
+    Model,
+    ModelVersion,
+    Request,
+)
 from governance.states import ACTIVE_STATES
+
+Row = TypeVar("Row", bound=Base)
+
+
+def every(session: Session, table: type[Row], chunk: int = 1000) -> Iterator[Row]:
+    """All rows of a table by primary key, at most `chunk` in memory at once."""
+    query = select(table).order_by(*inspect(table).primary_key)
+    yield from session.scalars(query.execution_options(yield_per=chunk))
 
 
 def check_free(
@@ -126,11 +146,34 @@ def alias_version(session: Session, model: Model, alias: str) -> ModelVersion | 
 
 def active_requests(session: Session, model: Model) -> list[Request]:
     """Requests whose edits belong to the newest version, by id."""
-    states = [state.value for state in ACTIVE_STATES]
-    return list(
-        session.scalars(
-            select(Request)
-            .where(Request.model_id == model.id, Request.state.in_(states))
-            .order_by(Request.id)
-        )
-    )
+    return requests(session, model, [state.value for state in ACTIVE_STATES])
+
+
+def requests(
+    session: Session, model: Model | None = None, states: Collection[str] = ()
+) -> list[Request]:
+    """Requests by id: all of them, or those of one model and in one of some states."""
+    query = select(Request).order_by(Request.id)
+    if model is not None:
+        query = query.where(Request.model_id == model.id)
+    if states:
+        query = query.where(Request.state.in_(states))
+    return list(session.scalars(query))
+
+
+def versions(session: Session, model: Model) -> list[ModelVersion]:
+    """Versions of a model, oldest first."""
+    query = select(ModelVersion).where(ModelVersion.model_id == model.id)
+    return list(session.scalars(query.order_by(ModelVersion.number)))
+
+
+def aliases_of(session: Session, version: ModelVersion) -> list[str]:
+    """Names of the aliases at a version."""
+    query = select(Alias.name).where(Alias.version_id == version.id)
+    return list(session.scalars(query.order_by(Alias.name)))
+
+
+def newest_events(session: Session, subject: str, action: str) -> Iterator[Event]:
+    """Events of one kind on one subject, newest first."""
+    query = select(Event).where(Event.subject == subject, Event.action == action)
+    yield from session.scalars(query.order_by(Event.seq.desc()))

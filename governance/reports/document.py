@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from governance.errors import InvalidInputError
+from governance.ledger.database import Session
 from governance.ledger.events import head, stream
 from governance.ledger.tables import ModelVersion, Request
 from governance.ledger.types import now

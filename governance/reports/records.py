@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from governance.digests import load_json
+from governance.ledger.database import Session
+from governance.ledger.lookup import aliases_of
 from governance.ledger.tables import (
     Actor,
-    Alias,
     Dataset,
     Decision,
     Event,
@@ -130,16 +128,13 @@ def report_record(report: Report) -> dict[str, Any]:
 
 def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
     """A model version with its aliases; reports are left out."""
-    names = session.scalars(
-        select(Alias.name).where(Alias.version_id == version.id).order_by(Alias.name)
-    )
     return {
         "model": version.model.name,
         "version": version.number,
         "parent": version.parent,
         "active_requests": [member.request_id for member in version.members],
         "residuals": version.recipe.get("residuals", []),
-        "aliases": list(names),
+        "aliases": aliases_of(session, version),
         "digest": version.digest,
         "weights_digest": version.weights_digest,
         "created_by": version.created_by,

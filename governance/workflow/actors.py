@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from governance.errors import InvalidInputError, RefusedError
-from governance.ledger.database import Ledger
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import actor_facts
-from governance.ledger.lookup import check_free, find_actor
+from governance.ledger.lookup import check_free, every, find_actor
 from governance.ledger.names import check_name
 from governance.ledger.tables import Actor
 from governance.ledger.types import now
@@ -24,7 +21,7 @@ def found(ledger: Ledger, name: str) -> bool:
         Whether it did; a ledger that is shared by workspaces has its admin already.
     """
     with ledger.write() as session:
-        if session.scalars(select(Actor)).first() is not None:
+        if next(every(session, Actor), None) is not None:
             return False
         _add(session, name, name, [Role.ADMIN])
         return True

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.orm import Session
-
+from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.lookup import find_request
 from governance.ledger.tables import Alias, Model, ModelVersion

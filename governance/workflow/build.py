@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 from torch import Tensor
 
 from governance.clip.encoder import BaseModel, weights_digest_with
 from governance.errors import RefusedError
 from governance.ledger import arrays
+from governance.ledger.database import Session
 from governance.ledger.identity import version_digest
 from governance.ledger.lookup import newest_version
 from governance.ledger.tables import Dataset, Model, Request
@@ -69,8 +68,6 @@ def read_plan(
     members = [read_member(r.id, p) for r in requests if (p := r.projector)]
     gone = [read_member(r.id, p) for r in reinstated if (p := r.projector)]
     wanted = dict.fromkeys(member.dataset_id for member in [*gone, *reversed(members)])
-    datasets = session.scalars(select(Dataset).where(Dataset.id.in_(wanted))).all()
-    by_id = {dataset.id: read_eval_set(dataset) for dataset in datasets}
     return Plan(
         model=model.name,
         base=base_model(model),
@@ -79,7 +76,7 @@ def read_plan(
         parent=newest_version(session, model).number,
         members=members,
         reinstated=gone,
-        datasets=[by_id[number] for number in wanted],
+        datasets=[read_eval_set(session.get_one(Dataset, number)) for number in wanted],
     )
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from governance.clip.encoder import BaseModel
 from governance.datasets import DatasetRole, Manifest
 from governance.digests import canonical_json, digest_json
 from governance.errors import InvalidInputError
+from governance.ledger.database import Session
 from governance.ledger.tables import Dataset, ProjectorRecord, Report, Request
 from governance.ledger.types import now
 from governance.unlearning.composition import Edit

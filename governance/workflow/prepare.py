@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from governance.clip.encoder import BaseModel
 from governance.digests import digest_json
 from governance.errors import InvalidInputError
 from governance.ledger import arrays
+from governance.ledger.database import Session
 from governance.ledger.facts import projector_facts, report_facts
 from governance.ledger.identity import projector_digest
 from governance.ledger.lookup import active_requests, find_dataset, find_request

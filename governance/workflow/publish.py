@@ -6,16 +6,14 @@ Whatever interrupts it, running it again converges.
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from governance.digests import canonical_json, load_json
 from governance.errors import ConflictError
 from governance.ledger import arrays
+from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.facts import report_facts, version_facts
-from governance.ledger.lookup import find_model, newest_version
-from governance.ledger.tables import Event, Model, ModelVersion, VersionMember
+from governance.ledger.lookup import find_model, newest_events, newest_version
+from governance.ledger.tables import Model, ModelVersion, VersionMember
 from governance.ledger.types import now
 from governance.registry import Artifacts, RegisteredVersion
 from governance.workflow.aliases import subject_of, take_alias
@@ -68,12 +66,7 @@ def _intend(tools: Tools, actor: str, built: Built) -> str:
     with tools.ledger.write() as session:
         require(session, actor, "version.apply")
         _check_unchanged(session, find_model(session, plan.model), plan)
-        earlier = session.scalars(
-            select(Event)
-            .where(Event.subject == subject, Event.action == "version.intended")
-            .order_by(Event.seq.desc())
-        )
-        for event in earlier:
+        for event in newest_events(session, subject, "version.intended"):
             if load_json(event.payload)["version_digest"] == built.digest:
                 return event.digest
         payload = {

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from governance.digests import load_json
 from governance.errors import ConflictError, RefusedError
-from governance.ledger.database import Ledger
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
-from governance.ledger.lookup import alias_version, find_model, find_request, find_version
-from governance.ledger.tables import Event, Model, ModelVersion
+from governance.ledger.lookup import (
+    alias_version,
+    find_model,
+    find_request,
+    find_version,
+    newest_events,
+)
+from governance.ledger.tables import Model, ModelVersion
 from governance.registry import Registry
 from governance.settings import GateLimits
 from governance.states import ACTIVE_STATES, Action, State
@@ -169,15 +172,8 @@ def _champion(session: Session, model: Model) -> int | None:
 def _champion_before(session: Session, model: Model, served: int | None) -> int:
     """The version that was served before the present one was promoted."""
     if served is not None:
-        event = session.scalars(
-            select(Event)
-            .where(
-                Event.subject == subject_of(model.name, served),
-                Event.action == "version.promoted",
-            )
-            .order_by(Event.seq.desc())
-            .limit(1)
-        ).first()
+        subject = subject_of(model.name, served)
+        event = next(newest_events(session, subject, "version.promoted"), None)
         before = None if event is None else load_json(event.payload)["from"]
         if before is not None:
             return int(before)

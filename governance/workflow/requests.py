@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy.orm import Session
-
 from governance.errors import InvalidInputError, RefusedError
-from governance.ledger.database import Ledger
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import decision_facts, request_facts
 from governance.ledger.lookup import find_model, find_request

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from governance.errors import RefusedError
+from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.lookup import find_actor
 from governance.ledger.tables import Actor, Request

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from governance.clip.encoder import weights_digest_with
 from governance.errors import IntegrityError, InvalidInputError, RefusedError
 from governance.ledger import arrays
+from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.facts import report_facts
 from governance.ledger.lookup import (
