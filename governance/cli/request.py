@@ -168,13 +168,19 @@ def evaluate(invocation: Invocation, number: int, dataset: str | None) -> None:
 @request.command()
 @click.argument("number", metavar="ID", type=int)
 @click.option("--comment", help="Kept for ever, so no personal data.")
+@click.option(
+    "--projector", metavar="DIGEST",
+    help="Only if this is still the projector; the first digits are enough.",
+)  # fmt: skip
 @common
 @pass_invocation
-def approve(invocation: Invocation, number: int, comment: str | None) -> None:
+def approve(
+    invocation: Invocation, number: int, comment: str | None, projector: str | None
+) -> None:
     """Approve the projector and report of request ID, as somebody who neither filed nor prepared it."""
     from governance.workflow import requests
 
-    requests.approve(invocation.ledger, invocation.acting, number, comment)
+    requests.approve(invocation.ledger, invocation.acting, number, comment, projector)
     _print_changed(invocation, number, "Approved")
 
 

@@ -1,14 +1,17 @@
 """The two aliases in the ledger: ``candidate``, the newest version, and ``champion``, the one that is served."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from governance.ledger.database import Session
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
-from governance.ledger.lookup import find_request
+from governance.ledger.lookup import alias_version, find_model, find_request
 from governance.ledger.tables import Alias, Model, ModelVersion
 from governance.states import Action, State
 from governance.workflow.transition import advance
+
+if TYPE_CHECKING:
+    from governance.registry import Registry
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
@@ -51,3 +54,13 @@ def take_alias(
             if request.state == State.APPLIED:
                 release = {"version": version.number, "version_digest": version.digest}
                 advance(session, request, Action.RELEASE, actor, release)
+
+
+def mirror(ledger: Ledger, registry: "Registry", model_name: str, names: Sequence[str]) -> None:
+    """Set aliases in MLflow to what the ledger says, after a conflict overwrote the winner's."""
+    with ledger.read() as session:
+        model = find_model(session, model_name)
+        found = {name: alias_version(session, model, name) for name in names}
+    for name, version in found.items():
+        if version is not None:
+            registry.set_alias(model_name, name, version.registry_version)

@@ -16,7 +16,7 @@ from governance.ledger.lookup import find_model, newest_events, newest_version
 from governance.ledger.tables import Model, ModelVersion, VersionMember
 from governance.ledger.types import now
 from governance.registry import Artifacts, RegisteredVersion
-from governance.workflow.aliases import subject_of, take_alias
+from governance.workflow.aliases import mirror, subject_of, take_alias
 from governance.workflow.build import Built, Plan
 from governance.workflow.measure import store_report
 from governance.workflow.prepare import flat_metrics
@@ -43,6 +43,24 @@ def publish(
     )
     for alias in aliases:
         tools.registry.set_alias(plan.model, alias, registered.version)
+    try:
+        _record(tools, actor, built, record, aliases, key, registered)
+    except ConflictError:
+        mirror(tools.ledger, tools.registry, plan.model, aliases)
+        raise
+
+
+def _record(
+    tools: Tools,
+    actor: str,
+    built: Built,
+    record: Callable[[Session, ModelVersion], None],
+    aliases: Sequence[str],
+    key: str,
+    registered: RegisteredVersion,
+) -> None:
+    """The outcome: version, events, states and aliases in one transaction."""
+    plan = built.plan
     with tools.ledger.write() as session:
         require(session, actor, "version.apply")
         model = find_model(session, plan.model)

@@ -18,7 +18,7 @@ from governance.ledger.tables import Model, ModelVersion
 from governance.registry import Registry
 from governance.settings import GateLimits
 from governance.states import ACTIVE_STATES, Action, State
-from governance.workflow.aliases import CHAMPION, subject_of, take_alias
+from governance.workflow.aliases import CHAMPION, mirror, subject_of, take_alias
 from governance.workflow.gates import gates_of
 from governance.workflow.transition import advance, require
 
@@ -122,11 +122,7 @@ def _move(
     try:
         _record(ledger, actor, model_name, number, seen, payload, lost or [])
     except ConflictError:
-        # The winner's alias was just overwritten in MLflow; the ledger knows what belongs there.
-        with ledger.read() as session:
-            winner = alias_version(session, find_model(session, model_name), CHAMPION)
-        if winner is not None:
-            registry.set_alias(model_name, CHAMPION, winner.registry_version)
+        mirror(ledger, registry, model_name, [CHAMPION])
         raise
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from governance.errors import InvalidInputError, RefusedError
+from governance.errors import ConflictError, InvalidInputError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import decision_facts, request_facts
@@ -83,16 +83,31 @@ def file(
         return request.id
 
 
-def approve(ledger: Ledger, actor: str, request_id: int, comment: str | None = None) -> None:
+def approve(
+    ledger: Ledger,
+    actor: str,
+    request_id: int,
+    comment: str | None = None,
+    projector: str | None = None,
+) -> None:
     """Approve exactly the projector and report that the newest preparation made.
+
+    Args:
+        ledger: where it is recorded.
+        actor: who approves.
+        request_id: the request.
+        comment: why; part of the log for ever.
+        projector: digest, or its beginning, of the projector that the actor looked at.
 
     Raises:
         RefusedError: the actor filed or prepared it, or it is not prepared.
+        ConflictError: the request was prepared again after the actor looked at `projector`.
     """
     with ledger.write() as session:
         require(session, actor, "request.decide")
         request = find_request(session, request_id)
         _check_four_eyes(request, actor)
+        _check_seen(request, projector)
         _decide(session, request, actor, Ruling.APPROVAL, comment)
 
 
@@ -190,6 +205,17 @@ def _check_four_eyes(request: Request, actor: str) -> None:
         raise RefusedError(
             f"four eyes: {actor!r} {' and '.join(done)} request {request.id}, so somebody else "
             "must approve it"
+        )
+
+
+def _check_seen(request: Request, digest: str | None) -> None:
+    newest = request.projector
+    if digest is None or newest is None:
+        return
+    if not newest.digest.removeprefix("sha256:").startswith(digest.removeprefix("sha256:")):
+        raise ConflictError(
+            f"request {request.id} was prepared again: its projector is {newest.digest}, not "
+            f"{digest}; look at the new figures first"
         )
 
 

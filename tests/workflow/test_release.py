@@ -4,7 +4,8 @@ import pytest
 
 from governance.errors import ConflictError, NotFoundError, RefusedError, UnavailableError
 from governance.settings import GateLimits
-from governance.workflow import release, requests, versions
+from governance.unlearning.projector import Recipe
+from governance.workflow import prepare, release, requests, versions
 from tests.workflow.helpers import actions, champion, dump, holds, state
 from tests.workflow.shop import Shop
 
@@ -36,21 +37,23 @@ def test_promotion_moves_the_alias_in_both_stores_and_releases(shop: Shop) -> No
 
 
 @pytest.mark.parametrize(
-    ("limits", "message"),
+    ("recipe", "message"),
     [
-        (GateLimits(max_retain_drop=0.0, max_forget_accuracy=0.0), "forget accuracy"),
-        (GateLimits(max_retain_drop=0.0, max_forget_accuracy=1.0), "retain drop"),
+        # Too weak to forget anything; sending a whole domain to zero costs a lot elsewhere.
+        (Recipe.of("redirect", lambda_forget=1e-6), "forget accuracy"),
+        (Recipe.of("nullspace"), "retain drop"),
     ],
 )
 def test_a_failed_gate_refuses_and_changes_nothing(
-    shop: Shop, limits: GateLimits, message: str
+    shop: Shop, recipe: Recipe, message: str
 ) -> None:
-    # Half the cartoons' recognisability is far from forgetting them, and costs something elsewhere.
-    number = shop.approved(None, "cartoon")
+    number = shop.file(None, "cartoon")
+    prepare.prepare(shop.tools, "mona", number, None, recipe)
+    requests.approve(shop.ledger, "dmitri", number)
     versions.apply(shop.tools, "mona", [number])
     before = dump(shop.ledger)
     with pytest.raises(RefusedError, match=f"version 2 fails .*{message} .* on eval"):
-        promote(shop, 2, limits)
+        promote(shop, 2, GateLimits())
     assert dump(shop.ledger) == before
     assert shop.registry.aliases("shop")["champion"] == "1"
 

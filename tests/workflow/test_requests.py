@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from governance.errors import GovernanceError, InvalidInputError, NotFoundError, RefusedError
+from governance.errors import (
+    ConflictError,
+    GovernanceError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+)
 from governance.ledger.lookup import find_request
 from governance.states import TRANSITIONS, Action, Basis, Role, State
 from governance.unlearning.projector import Recipe
@@ -121,6 +127,21 @@ def test_an_approval_binds_the_newest_projector_and_report(shop: Shop) -> None:
         assert projector is not None
         assert decision.projector_digest == projector.digest
         assert decision.report_digest == projector.report.digest
+
+
+def test_an_approval_can_name_what_was_looked_at(shop: Shop) -> None:
+    number = shop.prepared()
+    with shop.ledger.read() as session:
+        seen = find_request(session, number).projectors[0].digest
+    prepare.prepare(shop.tools, "mona", number, "eval", Recipe.of("redirect", 0.5))
+    before = dump(shop.ledger)
+    with pytest.raises(ConflictError, match="was prepared again"):
+        requests.approve(shop.ledger, "dmitri", number, projector=seen)
+    assert dump(shop.ledger) == before
+    with shop.ledger.read() as session:
+        newest = find_request(session, number).projectors[1].digest
+    requests.approve(shop.ledger, "dmitri", number, projector=newest[:15])
+    assert state(shop.ledger, number) == "approved"
 
 
 def test_preparing_again_voids_the_approval(shop: Shop) -> None:

@@ -220,6 +220,27 @@ def test_a_version_made_meanwhile_is_a_conflict(
     assert holds(shop.ledger)
 
 
+def test_the_loser_of_a_race_leaves_the_winners_alias_in_mlflow(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mug, cat = shop.approved("mug"), shop.approved("cat")
+    register, nested = shop.registry.register, []
+
+    def race(*args: Any, **kwargs: Any) -> Any:
+        if not nested:
+            nested.append(True)
+            versions.apply(shop.tools, "mona", [cat])
+        return register(*args, **kwargs)
+
+    monkeypatch.setattr(shop.registry, "register", race)
+    with pytest.raises(ConflictError):
+        versions.apply(shop.tools, "mona", [mug])
+    with shop.ledger.read() as session:
+        winner = find_version(session, find_model(session, "shop"), 2)
+    assert active(shop.ledger, 2) == [cat]
+    assert shop.registry.aliases("shop")["candidate"] == winner.registry_version
+
+
 def test_any_version_can_be_evaluated_again(shop: Shop) -> None:
     mug = shop.approved("mug")
     versions.apply(shop.tools, "mona", [mug])
