@@ -155,6 +155,8 @@ def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
         hidden = any(part.startswith(".") for part in relative.parts)
         if hidden or path.suffix.lower() not in SUFFIXES or path.is_dir():
             continue
+        if not _is_text(relative.as_posix()):
+            raise InvalidInputError(f"the file name {path!s:.200} is not valid UTF-8; rename it")
         depths.add(len(relative.parts))
         if len(depths) > 1 or not depths <= {2, 3}:
             raise InvalidInputError(
@@ -163,6 +165,14 @@ def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
             )
         *domain, label, _ = relative.parts
         yield relative.as_posix(), label, domain[0] if domain else ""
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _csv_entries(path: Path) -> Iterator[tuple[str, str, str]]:

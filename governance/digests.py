@@ -6,14 +6,11 @@ digest is written ``sha256:<64 hex digits>``.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import rfc8785
-
-_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def canonical_json(value: Any) -> str:
@@ -56,11 +53,6 @@ def digest_file(path: Path) -> str:
     """Digest of a file's bytes, read in blocks."""
     with path.open("rb") as stream:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-
-
-def is_digest(text: str) -> bool:
-    """Whether `text` has the form of a digest."""
-    return _PATTERN.fullmatch(text) is not None
 
 
 def short(digest: str) -> str:

@@ -139,6 +139,15 @@ class Registry:
         with self._explained():
             self._connected().set_registered_model_alias(model, alias, version)
 
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away; repeatable.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            self._connected().delete_registered_model_alias(model, alias)
+
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version as MLflow has them now.
 
@@ -179,8 +188,9 @@ class Registry:
         found = client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        local = self.tracking_uri.startswith("sqlite:")
-        location = (self._artifact_dir / model).absolute().as_uri() if local else None
+        # A server decides where its artifacts go; a bare database would put them in the current directory.
+        served = self.tracking_uri.startswith(("http://", "https://", "databricks"))
+        location = None if served else (self._artifact_dir / model).absolute().as_uri()
         return str(client.create_experiment(name, artifact_location=location))
 
     @staticmethod

@@ -120,7 +120,6 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "version.promote": frozenset({Role.MLOPS, Role.ADMIN}),
     "version.rollback": frozenset({Role.MLOPS, Role.ADMIN}),
     "version.export": frozenset({Role.MLOPS, Role.AUDITOR, Role.ADMIN}),
-    "report.export": frozenset(Role),
 }
 """Roles that may perform each permission-checked verb."""
 

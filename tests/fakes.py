@@ -95,6 +95,10 @@ class FakeRegistry:
         self._aliases.setdefault(model, {})[alias] = version
         self._meet("after", "set_alias")
 
+    def delete_alias(self, model: str, alias: str) -> None:
+        self._enter("delete_alias")
+        self._aliases.get(model, {}).pop(alias, None)
+
     def aliases(self, model: str) -> dict[str, str]:
         """See `Registry.aliases`."""
         self._enter("aliases")

@@ -69,11 +69,19 @@ def verify(ledger: Ledger) -> Verification:
             log = replay(session)
             faults.extend(log.faults)
             # 3. What lies in the tables has the digests it claims.
-            faults.extend(_contents(session, checked))
+            faults.extend(_readable(_contents(session, checked)))
             # 4. The tables hold what the log says: no more, no less, nothing else.
-            faults.extend(compare(session, log))
+            faults.extend(_readable(compare(session, log)))
         last = head(session)
         return Verification(events, last.digest if last else None, checked, tuple(faults))
+
+
+def _readable(faults: Iterator[Fault]) -> Iterator[Fault]:
+    """The faults, and one more where a row cannot even be read as what it should be."""
+    try:
+        yield from faults
+    except (ValueError, TypeError, AttributeError) as error:
+        yield Fault("a damaged row", f"it cannot be read: {str(error).splitlines()[0]}")
 
 
 def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:

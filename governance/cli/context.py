@@ -129,6 +129,9 @@ def common(command: Command) -> Command:
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
 
+NUMBER = click.IntRange(1, 2**31 - 1)
+"""What numbers requests and versions."""
+
 model_option = click.option(
     "--model", "model", metavar="NAME", help="Which model; not needed when there is only one."
 )

@@ -18,7 +18,7 @@ def dataset() -> None:
 @click.argument("location", type=click.Path(path_type=Path))
 @click.option(
     "--role", type=click.Choice(["eval", "prototypes"]), default="eval", show_default=True,
-    help="To measure with, or to make visual prototypes from.",
+    help="To measure with; one of prototypes never scores.",
 )  # fmt: skip
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded.")
 @common

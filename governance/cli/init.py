@@ -1,11 +1,12 @@
 """``governance init``."""
 
 import getpass
+import os
 
 import click
 
 from governance.cli.context import Invocation, pass_invocation, places
-from governance.errors import RefusedError
+from governance.errors import InvalidInputError, RefusedError
 from governance.settings import CONFIG_NAME, config_text, home_path, new_settings
 
 
@@ -29,10 +30,13 @@ def init(invocation: Invocation, admin: str | None) -> None:
     config = home / CONFIG_NAME
     if config.exists():
         raise RefusedError(f"{home} is a workspace already; nothing was changed")
-    name = admin or invocation.actor or getpass.getuser()
+    name = admin or invocation.actor or os.environ.get("GOVERNANCE_ACTOR") or _user()
     check_name("actor", name)
     settings = new_settings(home, invocation.database, invocation.tracking_uri, name)
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{home} cannot be made: {error.strerror}") from error
     ledger = Ledger(settings.database_url)
     upgrade(ledger)
     Registry(settings.tracking_uri, settings.artifact_dir).check()
@@ -47,3 +51,10 @@ def init(invocation: Invocation, admin: str | None) -> None:
         click.echo(f"First admin: {name}")
     else:
         click.echo("The ledger has its actors already; add yourself with an admin's help.")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        raise InvalidInputError("name the first admin with --admin NAME") from None

@@ -10,7 +10,7 @@ import click
 from governance import __version__
 from governance.cli.context import Invocation, common
 from governance.cli.lazy import LazyGroup
-from governance.errors import GovernanceError
+from governance.errors import GovernanceError, InvalidInputError, UnavailableError
 
 INTERRUPTED = 130
 
@@ -57,9 +57,9 @@ def governance(ctx: click.Context) -> None:
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are one line on stderr."""
     try:
-        governance.main(list(args), prog_name="governance", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return int(stop.exit_code)
+        # Without standalone mode click gives back the code of ctx.exit(), and raises everything else.
+        code = governance.main(_checked(args), prog_name="governance", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         click.echo(f"Error: {_usage(error)}", err=True)
         return error.exit_code
@@ -71,10 +71,13 @@ def run(args: Sequence[str]) -> int:
             "Interrupted; nothing was half-written, so the command can be repeated.", err=True
         )
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`| head`); let Python not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # How click ends when the reader of a pipe went away (`| head`).
         return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        click.echo(f"Error: {error.strerror or error}{where}", err=True)
+        return UnavailableError.exit_code
     except Exception as error:
         if os.environ.get("GOVERNANCE_DEBUG"):
             traceback.print_exc()
@@ -83,7 +86,16 @@ def run(args: Sequence[str]) -> int:
             err=True,
         )
         return 1
-    return 0
+
+
+def _checked(args: Sequence[str]) -> list[str]:
+    """Arguments that can be written into a UTF-8 record."""
+    for arg in args:
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(f"{arg!r} is not valid UTF-8") from None
+    return list(args)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from governance.cli.context import Invocation, model_option, pass_invocation, places
+from governance.cli.context import NUMBER, Invocation, model_option, pass_invocation, places
 from governance.errors import InvalidInputError
 
 
 @click.command()
 @click.argument("what", metavar="request|version", type=click.Choice(["request", "version"]))
-@click.argument("number", metavar="N", type=int)
+@click.argument("number", metavar="N", type=NUMBER)
 @click.option(
     "--format", "format_", type=click.Choice(["html", "json"]),
     help="Default: by the name of the file, else html.",

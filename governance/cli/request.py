@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from governance.cli.context import (
+    NUMBER,
     Invocation,
     common,
     dataset_option,
@@ -105,7 +106,7 @@ def list_(invocation: Invocation, model: str | None, states: tuple[str, ...]) ->
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @common
 @pass_invocation
 def show(invocation: Invocation, number: int) -> None:
@@ -115,7 +116,7 @@ def show(invocation: Invocation, number: int) -> None:
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @click.option(
     "--method", type=click.Choice(["redirect", "nullspace"]), default="redirect", show_default=True,
     help="redirect sends the concept to the mean of what is retained; nullspace to zero.",
@@ -153,7 +154,7 @@ def prepare(
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @dataset_option
 @common
 @pass_invocation
@@ -166,7 +167,7 @@ def evaluate(invocation: Invocation, number: int, dataset: str | None) -> None:
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @click.option("--comment", help="Kept for ever, so no personal data.")
 @click.option(
     "--projector", metavar="DIGEST",
@@ -185,7 +186,7 @@ def approve(
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @click.option("--comment", help="Kept for ever, so no personal data.")
 @common
 @pass_invocation
@@ -198,7 +199,7 @@ def reject(invocation: Invocation, number: int, comment: str | None) -> None:
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @click.option("--reason", required=True, help=_KEPT)
 @common
 @pass_invocation
@@ -211,7 +212,7 @@ def withdraw(invocation: Invocation, number: int, reason: str) -> None:
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @click.option("--until", required=True, type=_DAY, metavar="YYYY-MM-DD", help="New deadline.")
 @click.option("--reason", required=True, help=_KEPT)
 @common
@@ -227,7 +228,7 @@ def extend(invocation: Invocation, number: int, until: datetime, reason: str) ->
 
 
 @request.command()
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=NUMBER)
 @click.option("--reason", required=True, help=_KEPT)
 @common
 @pass_invocation
@@ -240,7 +241,7 @@ def close(invocation: Invocation, number: int, reason: str) -> None:
 
 
 @request.command()
-@click.argument("numbers", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("numbers", metavar="ID...", type=NUMBER, nargs=-1, required=True)
 @common
 @pass_invocation
 def apply(invocation: Invocation, numbers: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from governance.cli.context import (
+    NUMBER,
     Invocation,
     common,
     dataset_option,
@@ -44,7 +45,7 @@ def list_(invocation: Invocation, model: str | None) -> None:
 
 
 @version.command()
-@click.argument("number", metavar="N", type=int)
+@click.argument("number", metavar="N", type=NUMBER)
 @model_option
 @common
 @pass_invocation
@@ -54,7 +55,7 @@ def show(invocation: Invocation, number: int, model: str | None) -> None:
 
 
 @version.command()
-@click.argument("number", metavar="N", type=int)
+@click.argument("number", metavar="N", type=NUMBER)
 @model_option
 @dataset_option
 @common
@@ -82,7 +83,7 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
 
 
 @version.command()
-@click.argument("number", metavar="N", type=int)
+@click.argument("number", metavar="N", type=NUMBER)
 @model_option
 @common
 @pass_invocation
@@ -102,9 +103,11 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
 
 
 @version.command()
-@click.option("--to", type=int, metavar="N", help="Version to serve; the one before if not given.")
 @click.option(
-    "--drop", type=int, metavar="ID", help="Instead, make a version without this request."
+    "--to", type=NUMBER, metavar="N", help="Version to serve; the one before if not given."
+)
+@click.option(
+    "--drop", type=NUMBER, metavar="ID", help="Instead, make a version without this request."
 )
 @click.option("--reason", required=True, help="Why; kept for ever, so no personal data.")
 @model_option
@@ -134,7 +137,7 @@ def rollback(
 
 
 @version.command()
-@click.argument("number", metavar="N", type=int)
+@click.argument("number", metavar="N", type=NUMBER)
 @click.option(
     "-o", "--output", "dest", metavar="DIR", required=True, type=click.Path(path_type=Path),
     help="Directory to make.",

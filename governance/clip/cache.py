@@ -21,9 +21,9 @@ class EmbeddingCache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def path(self, weights_digest: str, dataset_digest: str, preprocess_digest: str) -> Path:
+    def path(self, weights_digest: str, dataset_digest: str, config_digest: str) -> Path:
         """File for a combination; it may not exist yet."""
-        key = digest_json([weights_digest, dataset_digest, preprocess_digest])
+        key = digest_json([weights_digest, dataset_digest, config_digest])
         return self._directory / f"{key.removeprefix('sha256:')}.safetensors"
 
     def get(self, path: Path, count: int, dimension: int) -> Tensor | None:

@@ -25,13 +25,13 @@ class BaseModel:
     Attributes:
         source: where it came from.
         weights_digest: of its weights at registration.
-        preprocess_digest: of its image preprocessing.
+        config_digest: of its architecture and image preprocessing.
         dimension: d.
     """
 
     source: Source
     weights_digest: str
-    preprocess_digest: str
+    config_digest: str
     dimension: int
 
 
@@ -44,7 +44,7 @@ class Encoder:
 
     def __init__(self, cache_dir: Path) -> None:
         self._cache = EmbeddingCache(cache_dir / "embeddings")
-        self._loaded: dict[str, ClipModel] = {}
+        self._loaded: dict[tuple[str, str], ClipModel] = {}
         self.images_encoded = 0
 
     def model(self, base: BaseModel) -> "ClipModel":
@@ -52,17 +52,18 @@ class Encoder:
 
         Raises:
             NotFoundError: its files are missing.
-            IntegrityError: its weights changed.
+            IntegrityError: its weights or its configuration changed.
         """
         from governance.clip.load import load_model
 
-        if base.weights_digest not in self._loaded:
-            self._loaded[base.weights_digest] = load_model(base.source, base.weights_digest)
-        return self._loaded[base.weights_digest]
+        key = base.weights_digest, base.config_digest
+        if key not in self._loaded:
+            self._loaded[key] = load_model(base.source, *key)
+        return self._loaded[key]
 
     def adopt(self, model: "ClipModel") -> None:
         """Keep a model that is loaded already."""
-        self._loaded[model.weights_digest] = model
+        self._loaded[model.weights_digest, model.config_digest] = model
 
     def features(
         self,
@@ -78,7 +79,7 @@ class Encoder:
             NotFoundError: images or weights are missing.
             IntegrityError: images or weights changed.
         """
-        path = self._cache.path(base.weights_digest, dataset_digest, base.preprocess_digest)
+        path = self._cache.path(base.weights_digest, dataset_digest, base.config_digest)
         cached = self._cache.get(path, len(items), base.dimension)
         if cached is not None:
             return cached

@@ -75,6 +75,25 @@ def fold(model: ClipModel, path: FoldPath, projector: Projector) -> dict[str, Te
     return changed
 
 
+def probe_path(model: ClipModel, path: FoldPath) -> float:
+    """Fold a random edit at `path` and probe it: the identity would pass anywhere.
+
+    Returns:
+        Largest relative error.
+
+    Raises:
+        IntegrityError: `path` is not where the image features come from.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (model.dimension, min(4, model.dimension))
+    a, b = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) / model.dimension**0.5
+        for _ in range(2)
+    )
+    edit = Projector(a, b.T.contiguous(), 1.0)
+    return probe(model, fold(model, path, edit), edit)
+
+
 def probe(model: ClipModel, changed: dict[str, Tensor], projector: Projector) -> float:
     """Run a random batch through the edited tower and compare it with features P.
 

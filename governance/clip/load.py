@@ -45,9 +45,9 @@ class ClipModel:
         return digest_mapping(self.tensor_digests)
 
     @property
-    def preprocess_digest(self) -> str:
-        """Digest of the image preprocessing."""
-        return digest_json(self.config["preprocess_cfg"])
+    def config_digest(self) -> str:
+        """Digest of architecture and image preprocessing, which the weights do not say."""
+        return digest_json(self.config)
 
     @property
     def dimension(self) -> int:
@@ -67,18 +67,21 @@ class ClipModel:
         return float(scale.detach().exp()) if isinstance(scale, Tensor) else 1.0
 
 
-def load_model(source: Source, expected_digest: str | None = None) -> ClipModel:
+def load_model(
+    source: Source, expected_digest: str | None = None, expected_config: str | None = None
+) -> ClipModel:
     """Load a model and take the digest of its weights.
 
     Args:
         source: what to load.
         expected_digest: digest of the weights at registration, if they must be the same.
+        expected_config: digest of architecture and preprocessing at registration, likewise.
 
     Raises:
         NotFoundError: files are missing.
         InvalidInputError: the name, tag, configuration or weights cannot be used.
         UnavailableError: weights had to be downloaded and could not be.
-        IntegrityError: the weights are not the expected ones.
+        IntegrityError: the weights or the configuration are not the expected ones.
     """
     source.check_files()
     with _quiet():
@@ -99,6 +102,11 @@ def load_model(source: Source, expected_digest: str | None = None) -> ClipModel:
             f"(then {expected_digest}, now {model.weights_digest}); restore them, or register the "
             "new weights as another model"
         )
+    if expected_config is not None and model.config_digest != expected_config:
+        raise IntegrityError(
+            f"the configuration of {source.describe()} changed since the model was registered; "
+            "restore it, or register it as another model"
+        )
     return model
 
 
@@ -111,6 +119,7 @@ def _create(
             f'open_clip has no configuration {source.name!r}; see `python -c "import open_clip; '
             'print(open_clip.list_models())"`, or name a directory as local-dir:PATH'
         )
+    _check_activation(source)
     try:
         model, preprocess = open_clip.create_model_from_pretrained(
             source.name,
@@ -128,6 +137,29 @@ def _create(
             ) from error
         raise InvalidInputError(f"{source.describe()} cannot be loaded: {message}") from error
     return model, preprocess, tokenize
+
+
+def _check_activation(source: Source) -> None:
+    """open_clip only warns when weights were trained with another activation, and serves wrong features.
+
+    Raises:
+        InvalidInputError: the tag's weights and the configuration disagree on QuickGELU.
+    """
+    tag = open_clip.get_pretrained_cfg(source.name, source.pretrained) if source.pretrained else {}
+    if not tag:
+        return
+    trained = bool(tag.get("quick_gelu", False))
+    configured = bool(open_clip.get_model_config(source.name).get("quick_gelu", False))
+    if trained and not (configured or source.quick_gelu):
+        raise InvalidInputError(
+            f"the weights {source.pretrained} were trained with QuickGELU and {source.name} is "
+            "configured without; add --quick-gelu"
+        )
+    if not trained and (configured or source.quick_gelu):
+        raise InvalidInputError(
+            f"the weights {source.pretrained} were trained without QuickGELU; use the "
+            f"configuration {source.name.removesuffix('-quickgelu')} and leave --quick-gelu out"
+        )
 
 
 def _config(source: Source, module: nn.Module) -> dict[str, Any]:

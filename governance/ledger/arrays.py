@@ -53,7 +53,10 @@ def load_bank(session: Session, model: Model) -> PromptBank:
 
 def load_projector(session: Session, record: ProjectorRecord | ModelVersion) -> Projector:
     """Factors of a request's projector or of a version's composed matrix."""
-    condition = record.condition if isinstance(record, ProjectorRecord) else 1.0
+    if isinstance(record, ProjectorRecord):
+        condition = record.condition
+    else:
+        condition = record.recipe.get("condition", 1.0)  # the base model has no edit
     return Projector(
         load(session, record.factor_a), load(session, record.factor_b), float(condition)
     )

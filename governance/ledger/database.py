@@ -59,7 +59,12 @@ class Ledger:
         Raises:
             UnavailableError: the database cannot be reached or is at another revision.
         """
-        with explained(self.url), Session(self.engine, expire_on_commit=False) as session:
+        engine = self.engine
+        if (
+            engine.dialect.name == "postgresql"
+        ):  # by default every statement would see another state
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with explained(self.url), Session(engine, expire_on_commit=False) as session:
             check_revision(session.connection(), self.url)
             yield session
 
@@ -77,9 +82,10 @@ class Ledger:
         engine = self.engine.execution_options(**{_WRITE: True})
         with explained(self.url), Session(engine, expire_on_commit=False) as session:
             connection = session.connection()
-            check_revision(connection, self.url)
             if connection.dialect.name == "postgresql":
+                session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
                 session.execute(text("SELECT pg_advisory_xact_lock(7161702512)"))
+            check_revision(connection, self.url)
             yield session
             session.commit()
 
@@ -174,7 +180,7 @@ def explained(url: str) -> Iterator[None]:
             f"another change came first ({error.orig}); look at the record again and retry"
         ) from error
     except DatabaseDown as error:
-        if "locked" in str(error.orig):
+        if "locked" in str(error.orig) or "lock timeout" in str(error.orig):
             raise ConflictError(
                 f"the ledger was locked by another writer for {_LOCK_TIMEOUT_S} s; try again"
             ) from error

@@ -31,7 +31,7 @@ def model_facts(model: Model) -> Facts:
         "name": model.name,
         "source": model.source,
         "weights_digest": model.weights_digest,
-        "preprocess_digest": model.preprocess_digest,
+        "config_digest": model.config_digest,
         "dimension": model.dimension,
         "fold_path": model.fold_path,
         "logit_scale": model.logit_scale,
@@ -61,6 +61,7 @@ def request_facts(request: Request) -> Facts:
         "basis": request.basis,
         "due_at": request.due_at.isoformat(),
         "filed_by": request.filed_by,
+        "filed_at": request.filed_at.isoformat(),
         "private_commitment": digest_json([request.private.salt, private]),
     }
 
@@ -73,6 +74,7 @@ def projector_facts(projector: ProjectorRecord) -> Facts:
         "condition": projector.condition,
         "tolerance": projector.tolerance,
         "prepared_by": projector.prepared_by,
+        "prepared_at": projector.prepared_at.isoformat(),
         "run_id": projector.run_id,
     }
 
@@ -83,6 +85,7 @@ def report_facts(report: Report) -> Facts:
         "purpose": report.purpose,
         "digest": report.digest,
         "dataset_digest": report.dataset.digest,
+        "created_at": report.created_at.isoformat(),
     }
 
 
@@ -92,6 +95,7 @@ def decision_facts(decision: Decision) -> Facts:
         "ruling": decision.ruling,
         "actor": decision.actor,
         "comment": decision.comment,
+        "decided_at": decision.decided_at.isoformat(),
         "projector_digest": decision.projector_digest,
         "report_digest": decision.report_digest,
     }
@@ -107,6 +111,8 @@ def version_facts(version: ModelVersion) -> Facts:
         "active_requests": [member.request_id for member in version.members],
         "projectors": [member.projector.digest for member in version.members],
         "created_by": version.created_by,
+        "created_at": version.created_at.isoformat(),
+        "recipe": digest_json(version.recipe),
         "run_id": version.run_id,
         "registry_version": version.registry_version,
     }

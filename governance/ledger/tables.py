@@ -78,7 +78,7 @@ class Model(Base):
     name: Mapped[str] = mapped_column(String(200), unique=True)
     source: Mapped[dict[str, Any]] = mapped_column(JSON)
     weights_digest: Mapped[str] = mapped_column(Digest)
-    preprocess_digest: Mapped[str] = mapped_column(Digest)
+    config_digest: Mapped[str] = mapped_column(Digest)
     dimension: Mapped[int]
     fold_path: Mapped[str] = mapped_column(String(200))
     logit_scale: Mapped[float]

@@ -37,7 +37,7 @@ def model_record(model: Model) -> dict[str, Any]:
         "name": model.name,
         "source": model.source,
         "weights_digest": model.weights_digest,
-        "preprocess_digest": model.preprocess_digest,
+        "config_digest": model.config_digest,
         "dimension": model.dimension,
         "fold_path": model.fold_path,
         "logit_scale": model.logit_scale,

@@ -21,6 +21,10 @@ RESIDUAL_FLOOR = 0.1
 """Smallest tolerance that is recorded: a tenth of the way back towards being recognised."""
 
 
+MAX_RESIDUAL = 0.9
+"""An edit that leaves more than this undone does nothing worth approving, and could not be guarded."""
+
+
 @dataclass(frozen=True)
 class Edit:
     """The part of a request that the fit needs."""
@@ -80,14 +84,14 @@ class Composition:
 
 def tolerance(residual: float) -> float:
     """Residual that later compositions may leave a request that has `residual` on its own."""
-    return max(RESIDUAL_FLOOR, 2 * residual)
+    return min(max(RESIDUAL_FLOOR, 2 * residual), MAX_RESIDUAL)
 
 
 def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
     """Solve for all `edits` at once; a single request's projector is the composition of itself alone.
 
     A row that several edits cover is forgotten with the greatest strength among them. Retained rows are used as
-    soon as one edit uses them, with the largest λr and the smallest positive μ of those edits.
+    soon as one edit uses them, with the largest λr among the edits; μ is the smallest positive one among them.
 
     Raises:
         InvalidInputError: a target is not in the bank, or nothing would be retained.

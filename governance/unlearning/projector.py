@@ -15,7 +15,7 @@ from governance.digests import digest_array, digest_mapping
 from governance.errors import InvalidInputError
 
 RANK_TOLERANCE = 1e-6
-"""Directions of the forget rows weaker than this, relative to the strongest, do not count as rank."""
+"""Directions weaker than this, relative to the strongest, do not count as rank."""
 
 
 class Method(StrEnum):
@@ -114,7 +114,8 @@ class Projector:
     @property
     def rank(self) -> int:
         """Numerical rank of P − I, at most k."""
-        return int((self.singular_values() > RANK_TOLERANCE).sum())
+        values = self.singular_values()
+        return int((values > RANK_TOLERANCE * values.max()).sum()) if len(values) else 0
 
     def singular_values(self) -> Tensor:
         """Singular values of P − I, min(d, k) of them, from the factors alone."""
@@ -172,6 +173,9 @@ def solve(
         retain: R, r × d, possibly empty.
         lambda_retain: λr.
         mu: μ, positive unless `retain` is empty or λr is 0.
+
+    Raises:
+        InvalidInputError: the weights make the problem numerically singular.
     """
     forget, targets, retain = (t.to(torch.float64) for t in (forget, targets, retain))
     difference = targets - forget
@@ -191,7 +195,12 @@ def solve(
     weighted = forget.T * weights.to(torch.float64)
     normal = weighted @ forget + lambda_retain * (retain.T @ retain)
     normal.diagonal().add_(mu)
-    factor = torch.linalg.cholesky(normal)
+    factor, failed = torch.linalg.cholesky_ex(normal)
+    if failed or not torch.isfinite(factor).all():
+        raise InvalidInputError(
+            "these weights are too far apart to solve for in float64; raise mu, or lower "
+            "lambda-forget or lambda-retain"
+        )
     eigenvalues = torch.linalg.eigvalsh(normal)
     a = torch.cholesky_solve(weighted, factor).contiguous()
     return Projector(a, difference, float(eigenvalues[-1] / eigenvalues[0]))

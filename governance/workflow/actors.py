@@ -11,7 +11,7 @@ from governance.ledger.names import check_name
 from governance.ledger.tables import Actor
 from governance.ledger.types import now
 from governance.states import Role
-from governance.workflow.transition import require
+from governance.workflow.transition import check_reason, require
 
 
 def found(ledger: Ledger, name: str) -> bool:
@@ -44,6 +44,7 @@ def deactivate(ledger: Ledger, actor: str, name: str, reason: str) -> None:
     Raises:
         RefusedError: they are the acting person, or inactive already.
     """
+    check_reason(reason)
     with ledger.write() as session:
         require(session, actor, "actor.manage")
         person = find_actor(session, name)

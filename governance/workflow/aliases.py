@@ -57,10 +57,12 @@ def take_alias(
 
 
 def mirror(ledger: Ledger, registry: "Registry", model_name: str, names: Sequence[str]) -> None:
-    """Set aliases in MLflow to what the ledger says, after a conflict overwrote the winner's."""
+    """Set aliases in MLflow to what the ledger says, after the outcome was refused."""
     with ledger.read() as session:
         model = find_model(session, model_name)
         found = {name: alias_version(session, model, name) for name in names}
     for name, version in found.items():
-        if version is not None:
+        if version is None:
+            registry.delete_alias(model_name, name)
+        else:
             registry.set_alias(model_name, name, version.registry_version)

@@ -11,11 +11,13 @@ from governance.errors import RefusedError
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.identity import version_digest
-from governance.ledger.lookup import newest_version
+from governance.ledger.lookup import active_requests, alias_version, newest_version
 from governance.ledger.tables import Dataset, Model, Request
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
+from governance.unlearning.projector import Projector
+from governance.workflow.aliases import CHAMPION
 from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_member
 from governance.workflow.models import base_model
 from governance.workflow.prepare import capacity
@@ -23,22 +25,47 @@ from governance.workflow.tools import Tools
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a new version is made from, read in one transaction."""
+class Measured:
+    """A version as far as measuring it goes.
+
+    Attributes:
+        model: name of the base model.
+        number: of the version.
+        base, bank: what is needed to embed and to classify.
+        members: requests that the version holds.
+        reinstated: requests that have just left it.
+    """
 
     model: str
+    number: int
     base: BaseModel
-    labels_digest: str
     bank: PromptBank
-    parent: int
     members: list[Member]
     reinstated: list[Member]
+
+
+@dataclass(frozen=True)
+class Plan(Measured):
+    """What a new version is made from, read in one transaction.
+
+    Attributes:
+        labels_digest: of the label space.
+        permission: what the actor must be allowed to do.
+        served: number of the champion.
+        active_before: requests that were active when this was read.
+        datasets: where the version is measured.
+    """
+
+    labels_digest: str
+    permission: str
+    served: int | None
+    active_before: frozenset[int]
     datasets: list[EvalSet]
 
     @property
-    def number(self) -> int:
-        """Number that the version will have."""
-        return self.parent + 1
+    def parent(self) -> int:
+        """Number of the newest version before."""
+        return self.number - 1
 
 
 @dataclass(frozen=True)
@@ -55,25 +82,34 @@ class Built:
 
 
 def read_plan(
-    session: Session, model: Model, requests: Sequence[Request], reinstated: Sequence[Request]
+    session: Session,
+    model: Model,
+    permission: str,
+    requests: Sequence[Request],
+    reinstated: Sequence[Request],
 ) -> Plan:
     """What the next version of a model holds, and on which data sets it is measured.
 
     Args:
         session: where to read.
         model: the base model.
+        permission: what the actor must be allowed to do.
         requests: the active set.
         reinstated: requests that leave it; they are measured too, to show that they come back.
     """
     members = [read_member(r.id, p) for r in requests if (p := r.projector)]
     gone = [read_member(r.id, p) for r in reinstated if (p := r.projector)]
+    champion = alias_version(session, model, CHAMPION)
     wanted = dict.fromkeys(member.dataset_id for member in [*gone, *reversed(members)])
     return Plan(
         model=model.name,
         base=base_model(model),
         labels_digest=model.labels_digest,
         bank=arrays.load_bank(session, model),
-        parent=newest_version(session, model).number,
+        permission=permission,
+        number=newest_version(session, model).number + 1,
+        served=champion.number if champion else None,
+        active_before=frozenset(request.id for request in active_requests(session, model)),
         members=members,
         reinstated=gone,
         datasets=[read_eval_set(session.get_one(Dataset, number)) for number in wanted],
@@ -101,6 +137,7 @@ def build(tools: Tools, plan: Plan) -> Built:
         ],
         "residuals": residuals,
         "probe_error": probe_error,
+        "condition": composition.projector.condition,
     }
     return Built(
         plan=plan,
@@ -114,7 +151,7 @@ def build(tools: Tools, plan: Plan) -> Built:
             [member.projector_digest for member in plan.members],
         ),
         recipe=recipe,
-        reports=[(d, measure(tools, plan, composition, d)) for d in plan.datasets],
+        reports=[(d, measure(tools, plan, composition.projector, d)) for d in plan.datasets],
     )
 
 
@@ -139,16 +176,18 @@ def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any
     return residuals
 
 
-def measure(tools: Tools, plan: Plan, composition: Composition, dataset: EvalSet) -> dict[str, Any]:
+def measure(
+    tools: Tools, subject: Measured, projector: Projector, dataset: EvalSet
+) -> dict[str, Any]:
     """Content of a version's report: the unedited model, the version, and each request on its own images."""
-    samples = embed(tools, plan.base, dataset)
-    before = predict(samples, plan.bank, None)
-    after = predict(samples, plan.bank, composition.projector)
-    targets = [target for member in plan.members for target in member.targets]
+    samples = embed(tools, subject.base, dataset)
+    before = predict(samples, subject.bank, None)
+    after = predict(samples, subject.bank, projector)
+    targets = [target for member in subject.members for target in member.targets]
     requests = []
     for member, active in [
-        *((member, True) for member in plan.members),
-        *((member, False) for member in plan.reinstated),
+        *((member, True) for member in subject.members),
+        *((member, False) for member in subject.reinstated),
     ]:
         was = forget_share(samples, before, member.targets)
         now_ = forget_share(samples, after, member.targets)
@@ -166,12 +205,12 @@ def measure(tools: Tools, plan: Plan, composition: Composition, dataset: EvalSet
             )
     return {
         "kind": "version",
-        "model": plan.model,
-        "version": plan.number,
+        "model": subject.model,
+        "version": subject.number,
         "dataset": dataset.to_dict(),
-        "active_requests": [member.request for member in plan.members],
+        "active_requests": [member.request for member in subject.members],
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),
-        "capacity": capacity(composition.projector),
+        "capacity": capacity(projector),
     }

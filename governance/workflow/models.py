@@ -3,6 +3,7 @@
 from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import digest_json
+from governance.errors import InvalidInputError
 from governance.ledger import arrays
 from governance.ledger.events import append
 from governance.ledger.facts import model_facts, version_facts
@@ -15,6 +16,7 @@ from governance.registry import Artifacts
 from governance.unlearning.bank import build_bank
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import identity
+from governance.workflow.aliases import CHAMPION
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
 
@@ -31,7 +33,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         InvalidInputError: the name is taken, or the model cannot carry an edit.
     """
     from governance.clip.encode import encode_texts
-    from governance.clip.fold import find_fold_path, fold, probe
+    from governance.clip.fold import find_fold_path, probe_path
     from governance.clip.load import load_model
 
     check_name("model", name)
@@ -42,8 +44,8 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
     tools.encoder.adopt(clip)
     path = find_fold_path(clip)
     bank = build_bank(labels, lambda prompts: encode_texts(clip, prompts))
+    probe_path(clip, path)
     none = identity(clip.dimension)
-    probe(clip, fold(clip, path, none), none)
 
     labels_digest = digest_json(labels.to_dict())
     identifiers = {
@@ -66,7 +68,13 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
             tags={"governance.digest": digest, "governance.active_requests": "[]"},
         ),
     )
-    tools.registry.set_alias(name, "champion", registered.version)
+    served = tools.registry.aliases(name).get(CHAMPION)
+    if served not in (None, registered.version):
+        raise InvalidInputError(
+            f"MLflow serves version {served} of a model {name!r} that this ledger does not know; "
+            "choose another name"
+        )
+    tools.registry.set_alias(name, CHAMPION, registered.version)
 
     with tools.ledger.write() as session:
         require(session, actor, "model.register")
@@ -76,7 +84,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
             name=name,
             source=source.to_dict(),
             weights_digest=clip.weights_digest,
-            preprocess_digest=clip.preprocess_digest,
+            config_digest=clip.config_digest,
             dimension=clip.dimension,
             fold_path=path.name,
             logit_scale=clip.logit_scale,
@@ -104,7 +112,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         )
         session.add(version)
         session.flush()
-        session.add(Alias(model_id=model.id, name="champion", version_id=version.id))
+        session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
         append(session, actor, "model.registered", f"model:{name}", payload)
 
@@ -118,27 +126,17 @@ def check(tools: Tools, name: str | None) -> tuple[str, float]:
     Raises:
         IntegrityError: the weights changed, or the fold does not hold.
     """
-    import torch
-
-    from governance.clip.fold import find_fold_path, fold, probe
-    from governance.unlearning.projector import Projector
+    from governance.clip.fold import find_fold_path, probe_path
 
     with tools.ledger.read() as session:
         record = find_model(session, name)
         base = base_model(record)
     clip = tools.encoder.model(base)
-    generator = torch.Generator().manual_seed(0)
-    a, b = (
-        torch.randn(base.dimension, 4, generator=generator, dtype=torch.float64)
-        / base.dimension**0.5
-        for _ in range(2)
-    )
-    edit = Projector(a, b.T.contiguous(), 1.0)
-    return record.name, probe(clip, fold(clip, find_fold_path(clip), edit), edit)
+    return record.name, probe_path(clip, find_fold_path(clip))
 
 
 def base_model(model: Model) -> BaseModel:
     """What the encoder needs to know of a registered model."""
     return BaseModel(
-        Source(**model.source), model.weights_digest, model.preprocess_digest, model.dimension
+        Source(**model.source), model.weights_digest, model.config_digest, model.dimension
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from governance.clip.encoder import BaseModel
 from governance.digests import digest_json
-from governance.errors import InvalidInputError
+from governance.errors import ConflictError, InvalidInputError
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.facts import projector_facts, report_facts
@@ -16,7 +16,7 @@ from governance.ledger.types import now
 from governance.registry import Artifacts
 from governance.states import Action
 from governance.unlearning.bank import PromptBank
-from governance.unlearning.composition import Composition, Edit, compose, tolerance
+from governance.unlearning.composition import MAX_RESIDUAL, Edit, compose, tolerance
 from governance.unlearning.evaluation import (
     Samples,
     check_targets_measured,
@@ -88,9 +88,14 @@ def prepare(
         "model_weights": task.base.weights_digest,
         **task.bank_digests,
     }
+    if residual > MAX_RESIDUAL:
+        raise InvalidInputError(
+            f"these hyperparameters hardly move the concept ({1 - residual:.0%} of the way); raise "
+            "--lambda-forget, or lower --lambda-retain or --mu"
+        )
     projector = composition.projector
     digest = projector_digest(full_recipe, projector.digest)
-    content = _measure(tools, task, digest, edit, composition) | {"residual": residual}
+    content = _measure(tools, task, digest, edit, projector) | {"residual": residual}
     report_digest = digest_json(content)
     run_id = tools.registry.log_run(
         task.model,
@@ -162,14 +167,14 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
             raise InvalidInputError(f"request {request_id} is not prepared")
         edit = Edit.from_dict(record.recipe)
         digest = record.digest
-    composition = compose(task.bank, [edit])
-    content = _measure(tools, task, digest, edit, composition)
+        projector = arrays.load_projector(session, record)
+    content = _measure(tools, task, digest, edit, projector)
     with tools.ledger.write() as session:
         require(session, actor, "request.evaluate")
         request = find_request(session, request_id)
         current = request.projector
         if current is None or current.digest != digest:
-            raise InvalidInputError(f"request {request_id} was prepared again meanwhile; retry")
+            raise ConflictError(f"request {request_id} was prepared again meanwhile; try again")
         report = store_report(session, "evaluate", task.dataset, content, projector_id=current.id)
         payload = {"projector_digest": digest, "report": report_facts(report)}
         advance(session, request, Action.EVALUATE, actor, payload)
@@ -211,7 +216,7 @@ def _read_task(session: Session, request: Request, dataset: str | None) -> _Task
 
 
 def _measure(
-    tools: Tools, task: _Task, digest: str, edit: Edit, composition: Composition
+    tools: Tools, task: _Task, digest: str, edit: Edit, projector: Projector
 ) -> dict[str, Any]:
     """Content of the report: the unedited model, this request alone, and on top of the active set."""
     pairs = [(item.label, item.domain) for item in task.dataset.manifest.items]
@@ -226,9 +231,9 @@ def _measure(
         "projector_digest": digest,
         "dataset": task.dataset.to_dict(),
         "before": evaluate(samples, task.bank, edit.targets, None),
-        "after": evaluate(samples, task.bank, edit.targets, composition.projector),
+        "after": evaluate(samples, task.bank, edit.targets, projector),
         "composed": _composed(samples, task, edit),
-        "capacity": capacity(composition.projector),
+        "capacity": capacity(projector),
     }
 
 

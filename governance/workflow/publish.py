@@ -7,16 +7,23 @@ Whatever interrupts it, running it again converges.
 from collections.abc import Callable, Sequence
 
 from governance.digests import canonical_json, load_json
-from governance.errors import ConflictError
+from governance.errors import ConflictError, GovernanceError
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.facts import report_facts, version_facts
-from governance.ledger.lookup import find_model, newest_events, newest_version
+from governance.ledger.lookup import (
+    active_requests,
+    alias_version,
+    find_model,
+    find_request,
+    newest_events,
+    newest_version,
+)
 from governance.ledger.tables import Model, ModelVersion, VersionMember
 from governance.ledger.types import now
 from governance.registry import Artifacts, RegisteredVersion
-from governance.workflow.aliases import mirror, subject_of, take_alias
+from governance.workflow.aliases import CHAMPION, mirror, subject_of, take_alias
 from governance.workflow.build import Built, Plan
 from governance.workflow.measure import store_report
 from governance.workflow.prepare import flat_metrics
@@ -45,7 +52,7 @@ def publish(
         tools.registry.set_alias(plan.model, alias, registered.version)
     try:
         _record(tools, actor, built, record, aliases, key, registered)
-    except ConflictError:
+    except GovernanceError:
         mirror(tools.ledger, tools.registry, plan.model, aliases)
         raise
 
@@ -62,7 +69,7 @@ def _record(
     """The outcome: version, events, states and aliases in one transaction."""
     plan = built.plan
     with tools.ledger.write() as session:
-        require(session, actor, "version.apply")
+        require(session, actor, built.plan.permission)
         model = find_model(session, plan.model)
         _check_unchanged(session, model, plan)
         version = _store_version(session, actor, model, built, registered)
@@ -82,7 +89,7 @@ def _intend(tools: Tools, actor: str, built: Built) -> str:
     plan = built.plan
     subject = subject_of(plan.model, plan.number)
     with tools.ledger.write() as session:
-        require(session, actor, "version.apply")
+        require(session, actor, built.plan.permission)
         _check_unchanged(session, find_model(session, plan.model), plan)
         for event in newest_events(session, subject, "version.intended"):
             if load_json(event.payload)["version_digest"] == built.digest:
@@ -95,11 +102,25 @@ def _intend(tools: Tools, actor: str, built: Built) -> str:
 
 
 def _check_unchanged(session: Session, model: Model, plan: Plan) -> None:
+    """What the version was computed from must still hold.
+
+    Raises:
+        ConflictError: a version was made, a request moved or was prepared again, or another version is served.
+    """
     newest = newest_version(session, model).number
     if newest != plan.parent:
         raise ConflictError(
             f"version {newest} of {model.name!r} was made meanwhile; look at it and try again"
         )
+    champion = alias_version(session, model, CHAMPION)
+    if (champion.number if champion else None) != plan.served:
+        raise ConflictError(f"another version of {model.name!r} is served now; try again")
+    if {request.id for request in active_requests(session, model)} != plan.active_before:
+        raise ConflictError(f"the active requests of {model.name!r} changed meanwhile; try again")
+    for member in plan.members:
+        projector = find_request(session, member.request).projector
+        if projector is None or projector.id != member.projector_id:
+            raise ConflictError(f"request {member.request} was prepared again meanwhile; try again")
 
 
 def _store_version(

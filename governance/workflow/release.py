@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from governance.digests import load_json
-from governance.errors import ConflictError, RefusedError
+from governance.errors import ConflictError, GovernanceError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.lookup import (
@@ -20,7 +20,7 @@ from governance.settings import GateLimits
 from governance.states import ACTIVE_STATES, Action, State
 from governance.workflow.aliases import CHAMPION, mirror, subject_of, take_alias
 from governance.workflow.gates import gates_of
-from governance.workflow.transition import advance, require
+from governance.workflow.transition import advance, check_reason, require
 
 
 def promote(
@@ -37,8 +37,8 @@ def promote(
         Name of the model and number of the version.
 
     Raises:
-        RefusedError: a gate fails, the version is served already or is older than the served one, or holds a
-            request that was reinstated or withdrawn.
+        RefusedError: a gate fails, the version is served already or is older than the served one, holds a
+            request that was reinstated or withdrawn, or lacks one that is served.
         ConflictError: somebody else moved the alias meanwhile.
     """
     with ledger.read() as session:
@@ -54,6 +54,13 @@ def promote(
                 f"`governance version rollback --to {number}`"
             )
         _check_members(session, version)
+        lost = _lost(session, model, version, served)
+        if lost:
+            raise RefusedError(
+                f"version {number} does not hold request {lost[0]}, which is served now, so "
+                "promoting it would bring that back; use `governance version rollback --to "
+                f"{number}` if that is meant"
+            )
         payload = {
             "version_digest": version.digest,
             "report_digests": [report.digest for report in version.reports],
@@ -78,9 +85,11 @@ def roll_back(
         Name of the model, number of the version, and the requests that are thereby reinstated.
 
     Raises:
-        RefusedError: there is no champion before, or the version holds a request that was withdrawn.
+        RefusedError: there is no champion before, the version was never served, or it holds a request that was
+            withdrawn or prepared again.
         ConflictError: somebody else moved the alias meanwhile.
     """
+    check_reason(reason)
     with ledger.read() as session:
         require(session, actor, "version.rollback")
         model = find_model(session, model_name)
@@ -89,11 +98,17 @@ def roll_back(
         version = find_version(session, model, number)
         if number == served:
             raise RefusedError(f"version {number} is the champion already")
+        _check_served_before(session, model, version)
         for member in version.members:
             request = find_request(session, member.request_id)
             if State(request.state) not in ACTIVE_STATES | {State.REINSTATED}:
                 raise RefusedError(
                     f"version {number} holds request {request.id}, which is {request.state}"
+                )
+            if request.projector is None or member.projector_id != request.projector.id:
+                raise RefusedError(
+                    f"version {number} holds an edit of request {request.id} whose approval is "
+                    "void, because the request was prepared again"
                 )
         lost = _lost(session, model, version, served)
         name, registry_version = model.name, version.registry_version
@@ -120,8 +135,8 @@ def _move(
         append(session, actor, "version.alias_intended", subject_of(model_name, number), intent)
     registry.set_alias(model_name, CHAMPION, registry_version)
     try:
-        _record(ledger, actor, model_name, number, seen, payload, lost or [])
-    except ConflictError:
+        _record(ledger, actor, model_name, number, seen, payload, lost)
+    except GovernanceError:
         mirror(ledger, registry, model_name, [CHAMPION])
         raise
 
@@ -133,7 +148,7 @@ def _record(
     number: int,
     seen: int | None,
     payload: Mapping[str, Any],
-    lost: list[int],
+    lost: list[int] | None,
 ) -> None:
     """The outcome of a move: alias, events and states in one transaction."""
     with ledger.write() as session:
@@ -141,12 +156,15 @@ def _record(
         _check_seen(session, model, seen)
         version = find_version(session, model, number)
         event = {"version": number, "version_digest": version.digest}
-        for request_id in lost:
+        for request_id in lost or []:
             request = find_request(session, request_id)
             advance(session, request, Action.REINSTATE, actor, event)
+        if lost is None:
+            _check_members(session, version)
+            _check_kept(session, model, version, seen)
         for member in version.members:
             request = find_request(session, member.request_id)
-            if request.state == State.REINSTATED:
+            if lost is not None and request.state == State.REINSTATED:
                 advance(session, request, Action.APPLY, actor, event)
         take_alias(session, actor, model, CHAMPION, version, payload)
 
@@ -166,16 +184,33 @@ def _champion(session: Session, model: Model) -> int | None:
 
 
 def _champion_before(session: Session, model: Model, served: int | None) -> int:
-    """The version that was served before the present one was promoted."""
+    """The version that was served before the present one was promoted; rollbacks do not count."""
     if served is not None:
         subject = subject_of(model.name, served)
-        event = next(newest_events(session, subject, "version.promoted"), None)
-        before = None if event is None else load_json(event.payload)["from"]
-        if before is not None:
-            return int(before)
+        for event in newest_events(session, subject, "version.promoted"):
+            payload = load_json(event.payload)
+            if payload["from"] is not None and not payload.get("rollback"):
+                return int(payload["from"])
     raise RefusedError(
         f"no version of {model.name!r} was served before version {served}; name one with --to"
     )
+
+
+def _check_served_before(session: Session, model: Model, version: ModelVersion) -> None:
+    """A version that never passed the gates must not be served by way of a rollback."""
+    subject = subject_of(model.name, version.number)
+    promoted = next(newest_events(session, subject, "version.promoted"), None)
+    if version.parent is not None and promoted is None:
+        raise RefusedError(
+            f"version {version.number} was never served, so there is nothing to roll back to; "
+            f"serve it with `governance version promote {version.number}`"
+        )
+
+
+def _check_kept(session: Session, model: Model, version: ModelVersion, served: int | None) -> None:
+    lost = _lost(session, model, version, served)
+    if lost:
+        raise ConflictError(f"request {lost[0]} was released meanwhile; look at it and try again")
 
 
 def _lost(session: Session, model: Model, version: ModelVersion, served: int | None) -> list[int]:
@@ -197,7 +232,8 @@ def _check_members(session: Session, version: ModelVersion) -> None:
         if State(request.state) not in ACTIVE_STATES:
             raise RefusedError(
                 f"version {version.number} holds request {request.id}, which is {request.state}; "
-                "apply again to make a version of what is active now"
+                f"apply that one again, or drop the others from the active set with "
+                "`governance version rollback --drop` and apply them again without it"
             )
 
 

@@ -15,7 +15,7 @@ from governance.ledger.types import now
 from governance.states import Action, Basis
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.targets import Target, check_targets
-from governance.workflow.transition import advance, require, subject
+from governance.workflow.transition import advance, check_reason, require, subject
 
 DEFAULT_DAYS = 30
 """Days until a request is due if nothing else is said; GDPR Art. 12(3) gives one month."""
@@ -56,8 +56,7 @@ def file(
     Raises:
         InvalidInputError: a target that is not in the label space, everything forgotten, a due date in the past.
     """
-    if not reason.strip():
-        raise InvalidInputError("a request needs a reason; say why with --reason")
+    check_reason(reason)
     with ledger.write() as session:
         require(session, actor, "request.file")
         record = find_model(session, model)
@@ -147,6 +146,7 @@ def extend(ledger: Ledger, actor: str, request_id: int, due: datetime, reason: s
         RefusedError: its deadline does not run any more.
         InvalidInputError: the new one is not later than the present one.
     """
+    check_reason(reason)
     due = due.astimezone(UTC)
     with ledger.write() as session:
         require(session, actor, "request.extend")
@@ -168,6 +168,7 @@ def extend(ledger: Ledger, actor: str, request_id: int, due: datetime, reason: s
 def _simple(
     ledger: Ledger, actor: str, permission: str, request_id: int, action: Action, reason: str
 ) -> None:
+    check_reason(reason)
     with ledger.write() as session:
         require(session, actor, permission)
         request = find_request(session, request_id)

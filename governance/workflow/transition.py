@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from governance.errors import RefusedError
+from governance.errors import InvalidInputError, RefusedError
 from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.lookup import find_actor
@@ -61,6 +61,16 @@ def require(session: Session, name: str, permission: str) -> Actor:
             f"actor {name!r} has the role {', '.join(actor.roles)}; {permission} needs {needed}"
         )
     return actor
+
+
+def check_reason(reason: str) -> None:
+    """A step that needs a reason needs words.
+
+    Raises:
+        InvalidInputError: there are none.
+    """
+    if not reason.strip():
+        raise InvalidInputError("a reason is needed; say why with --reason")
 
 
 def subject(request: Request) -> str:

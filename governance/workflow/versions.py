@@ -1,5 +1,6 @@
 """Model versions: apply approved requests, drop one, evaluate, export."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,15 +20,14 @@ from governance.ledger.lookup import (
 )
 from governance.ledger.tables import ModelVersion, Request
 from governance.states import Action, State
-from governance.unlearning.composition import compose
 from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of
-from governance.workflow.build import Plan, build, measure, read_plan
+from governance.workflow.build import Measured, build, measure, read_plan
 from governance.workflow.measure import read_eval_set, read_member, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
 from governance.workflow.requests import Ruling
 from governance.workflow.tools import Tools
-from governance.workflow.transition import advance, check_action, require
+from governance.workflow.transition import advance, check_action, check_reason, require
 
 
 def apply(tools: Tools, actor: str, request_ids: Sequence[int]) -> tuple[str, int]:
@@ -56,7 +56,7 @@ def apply(tools: Tools, actor: str, request_ids: Sequence[int]) -> tuple[str, in
             }.values(),
             key=lambda request: request.id,
         )
-        plan = read_plan(session, model, together, [])
+        plan = read_plan(session, model, "version.apply", together, [])
     built = build(tools, plan)
 
     def record(session: Session, version: ModelVersion) -> None:
@@ -81,6 +81,7 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
     Raises:
         RefusedError: the request is in no current version, or others were applied but not released.
     """
+    check_reason(reason)
     with tools.ledger.read() as session:
         require(session, actor, "version.rollback")
         request = find_request(session, request_id)
@@ -96,7 +97,7 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
                 f"request {waiting[0]} is applied but not released, and dropping request "
                 f"{request_id} would release it unseen; promote it or drop it first"
             )
-        plan = read_plan(session, model, rest, [request])
+        plan = read_plan(session, model, "version.rollback", rest, [request])
     built = build(tools, plan)
 
     def record(session: Session, version: ModelVersion) -> None:
@@ -128,23 +129,22 @@ def evaluate_version(
         model = find_model(session, model_name)
         version = find_version(session, model, number)
         version_id, digest = version.id, version.digest
-        members = [read_member(m.request_id, m.projector) for m in version.members]
-        plan = Plan(
+        subject = Measured(
             model=model.name,
+            number=number,
             base=base_model(model),
-            labels_digest=model.labels_digest,
             bank=arrays.load_bank(session, model),
-            parent=number - 1,
-            members=members,
+            members=[read_member(m.request_id, m.projector) for m in version.members],
             reinstated=[],
-            datasets=[read_eval_set(find_dataset(session, dataset))],
         )
-    content = measure(tools, plan, compose(plan.bank, [m.edit for m in members]), plan.datasets[0])
+        projector = arrays.load_projector(session, version)
+        on = read_eval_set(find_dataset(session, dataset))
+    content = measure(tools, subject, projector, on)
     with tools.ledger.write() as session:
         require(session, actor, "version.evaluate")
-        report = store_report(session, "version", plan.datasets[0], content, version_id=version_id)
+        report = store_report(session, "version", on, content, version_id=version_id)
         payload = {"version_digest": digest, "report": report_facts(report)}
-        append(session, actor, "version.evaluated", subject_of(plan.model, number), payload)
+        append(session, actor, "version.evaluated", subject_of(subject.model, number), payload)
         return report.id
 
 
@@ -180,9 +180,13 @@ def export(
     probe(clip, changed, projector)
     notes = {"model": name, "version": number, "digest": digest, "weights": weights_digest}
     export_directory(clip, changed, dest, notes)
-    with tools.ledger.write() as session:
-        payload = {"version_digest": digest, "weights_digest": weights_digest}
-        append(session, actor, "version.exported", subject_of(name, number), payload)
+    try:
+        with tools.ledger.write() as session:
+            payload = {"version_digest": digest, "weights_digest": weights_digest}
+            append(session, actor, "version.exported", subject_of(name, number), payload)
+    except BaseException:
+        shutil.rmtree(dest)  # nothing leaves the house without a record
+        raise
     return name, dest
 
 

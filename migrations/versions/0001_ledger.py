@@ -83,7 +83,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("source", sa.JSON(), nullable=False),
         sa.Column("weights_digest", sa.String(length=71), nullable=False),
-        sa.Column("preprocess_digest", sa.String(length=71), nullable=False),
+        sa.Column("config_digest", sa.String(length=71), nullable=False),
         sa.Column("dimension", sa.Integer(), nullable=False),
         sa.Column("fold_path", sa.String(length=200), nullable=False),
         sa.Column("logit_scale", sa.Double(), nullable=False),

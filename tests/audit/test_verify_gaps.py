@@ -35,7 +35,7 @@ CHANGES = {
     "array deleted": "DELETE FROM arrays WHERE digest = (SELECT factor_a FROM projectors LIMIT 1)",
     "bank swapped": "UPDATE models SET bank_rows = bank_scores",
     "source": "UPDATE models SET source = replace(source, '/models/', '/tmp/')",
-    "preprocessing": f"UPDATE models SET preprocess_digest = '{OTHER}'",
+    "preprocessing": f"UPDATE models SET config_digest = '{OTHER}'",
     "fold path": "UPDATE models SET fold_path = 'visual.head.proj'",
     "edited weights": f"UPDATE model_versions SET weights_digest = '{OTHER}' WHERE number = 2",
     "run of a version": "UPDATE model_versions SET run_id = 'run-1' WHERE number = 2",

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,7 +77,10 @@ def refused(cli: Cli) -> Callable[..., str]:
             2, "open_clip has no configuration 'NoSuch'",
         ),
         (("nonsense",), 2, "No such command 'nonsense'. (see: governance --help)"),
-        (("request", "approve", "one"), 2, "'one' is not a valid integer. (see: governance request"),
+        (("request", "show", "99999999999999999999"), 2, "is not in the range 1<=x<=2147483647"),
+        (("request", "show", "-1"), 2, "No such option '-1'"),
+        (("request", "withdraw", "1", "--reason", "\udcff"), 2, "is not valid UTF-8"),
+        (("request", "approve", "one"), 2, "'one' is not a valid integer range. (see: governance request"),
     ],
 )  # fmt: skip
 def test_bad_input(
@@ -90,6 +95,37 @@ def test_strength_outside_its_range(
 ) -> None:
     line = refused("request", "prepare", "1", "--strength", strength, code=2)
     assert "strength must lie in (0, 1]" in line
+
+
+@pytest.mark.parametrize("weights", [("--mu", "1e-300"), ("--lambda-forget", "1e300")])
+def test_weights_that_cannot_be_solved_for(
+    filed: Path, refused: Callable[..., str], weights: tuple[str, str]
+) -> None:
+    line = refused("request", "prepare", "1", "--lambda-retain", "1e-300", *weights, code=2)
+    assert "too far apart to solve for" in line or "hardly move" in line
+
+
+def test_a_home_that_cannot_be_made(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    error = cli("init", "--home", tmp_path / "file" / "home", "--admin", "ada", expect=2).err
+    assert "cannot be made: Not a directory" in error
+
+
+def test_a_failing_step_of_the_demo_fails_the_demo(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from governance.cli import demo
+
+    monkeypatch.setattr(demo, "_STEPS", (("A step.", ("governance request list",)),))
+    assert "is not a workspace" in cli("demo", "--keep", tmp_path / "kept", expect=4).err
+
+
+def test_a_reader_that_goes_away_is_no_error(prepared: Path) -> None:
+    command = (
+        f"{sys.executable} -m governance audit log --json | head -c 1; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[", "")
 
 
 def test_approving_ones_own_request(prepared: Path, refused: Callable[..., str]) -> None:

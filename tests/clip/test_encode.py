@@ -40,7 +40,7 @@ def manifest(photos: Path) -> Manifest:
 
 @pytest.fixture
 def base(vit: ClipModel) -> BaseModel:
-    return BaseModel(vit.source, vit.weights_digest, vit.preprocess_digest, vit.dimension)
+    return BaseModel(vit.source, vit.weights_digest, vit.config_digest, vit.dimension)
 
 
 def listed(root: Path, manifest: Manifest) -> list[tuple[Path, str]]:
@@ -106,24 +106,24 @@ def test_another_encoder_finds_them_without_images_or_model(
     first = Encoder(tmp_path / "cache").features(base, manifest.digest, photos, manifest.items)
     shutil.rmtree(photos)
     gone = BaseModel(
-        Source("local-dir:/nowhere"), base.weights_digest, base.preprocess_digest, base.dimension
+        Source("local-dir:/nowhere"), base.weights_digest, base.config_digest, base.dimension
     )
     second = Encoder(tmp_path / "cache")
     assert torch.equal(second.features(gone, manifest.digest, photos, manifest.items), first)
     assert second.images_encoded == 0
 
 
-@pytest.mark.parametrize("part", ["weights_digest", "dataset", "preprocess_digest"])
+@pytest.mark.parametrize("part", ["weights_digest", "dataset", "config_digest"])
 def test_nothing_else_is_found_in_the_cache(
     vit: ClipModel, base: BaseModel, photos: Path, manifest: Manifest, tmp_path: Path, part: str
 ) -> None:
     Encoder(tmp_path / "cache").features(base, manifest.digest, photos, manifest.items)
     encoder, other = Encoder(tmp_path / "cache"), "sha256:" + "1" * 64
     dataset = other if part == "dataset" else manifest.digest
-    if part == "preprocess_digest":
+    if part == "config_digest":
         base = BaseModel(base.source, base.weights_digest, other, base.dimension)
     if part == "weights_digest":
-        base = BaseModel(base.source, other, base.preprocess_digest, base.dimension)
+        base = BaseModel(base.source, other, base.config_digest, base.dimension)
         with pytest.raises(IntegrityError, match="changed since the model was registered"):
             encoder.features(base, dataset, photos, manifest.items)
         assert encoder.images_encoded == 0
@@ -190,7 +190,7 @@ def test_a_model_is_loaded_once_and_with_its_registered_weights(
 ) -> None:
     place = Path(shutil.copytree(model_dir("vit"), tmp_path / "model"))
     own = BaseModel(
-        Source(f"local-dir:{place}"), base.weights_digest, base.preprocess_digest, base.dimension
+        Source(f"local-dir:{place}"), base.weights_digest, base.config_digest, base.dimension
     )
     encoder = Encoder(tmp_path / "cache")
     model = encoder.model(own)
@@ -208,7 +208,7 @@ def test_a_model_is_loaded_once_and_with_its_registered_weights(
 def test_a_model_that_is_loaded_already_can_be_adopted(vit: ClipModel, tmp_path: Path) -> None:
     encoder = Encoder(tmp_path / "cache")
     encoder.adopt(vit)
-    nowhere = BaseModel(Source("local-dir:/nowhere"), vit.weights_digest, vit.preprocess_digest, 32)
+    nowhere = BaseModel(Source("local-dir:/nowhere"), vit.weights_digest, vit.config_digest, 32)
     assert encoder.model(nowhere) is vit
 
 

@@ -67,7 +67,7 @@ def test_the_export_can_be_registered_again(vit: ClipModel, tmp_path: Path) -> N
     again = load_model(parse_source(str(tmp_path / "out"), None))
     assert again.weights_digest == weights_digest_with(vit, changed)
     assert again.weights_digest != vit.weights_digest
-    assert again.preprocess_digest == vit.preprocess_digest
+    assert again.config_digest == vit.config_digest
     assert again.config == vit.config
 
 

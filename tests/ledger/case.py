@@ -86,7 +86,7 @@ def add_model(ledger: Ledger) -> None:
             name="shop",
             source={"name": "local-dir:/models/shop", "pretrained": None, "quick_gelu": False},
             weights_digest=WEIGHTS,
-            preprocess_digest=digest_bytes(b"preprocessing"),
+            config_digest=digest_bytes(b"preprocessing"),
             dimension=DIMENSION,
             fold_path="visual.proj",
             logit_scale=50.0,

@@ -113,7 +113,7 @@ CREATE TABLE models (
 	name VARCHAR(200) NOT NULL, 
 	source JSON NOT NULL, 
 	weights_digest VARCHAR(71) NOT NULL, 
-	preprocess_digest VARCHAR(71) NOT NULL, 
+	config_digest VARCHAR(71) NOT NULL, 
 	dimension INTEGER NOT NULL, 
 	fold_path VARCHAR(200) NOT NULL, 
 	logit_scale DOUBLE NOT NULL, 

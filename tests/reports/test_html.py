@@ -179,7 +179,7 @@ def document(kind: str, **changes: Any) -> dict[str, Any]:
             "name": "shop",
             "source": {"name": "ViT-B-32"},
             "weights_digest": digest("c"),
-            "preprocess_digest": digest("d"),
+            "config_digest": digest("d"),
             "dimension": 512,
             "fold_path": "visual.proj",
             "logit_scale": 100.0,

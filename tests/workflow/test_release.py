@@ -2,7 +2,13 @@
 
 import pytest
 
-from governance.errors import ConflictError, NotFoundError, RefusedError, UnavailableError
+from governance.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from governance.settings import GateLimits
 from governance.unlearning.projector import Recipe
 from governance.workflow import prepare, release, requests, versions
@@ -40,7 +46,7 @@ def test_promotion_moves_the_alias_in_both_stores_and_releases(shop: Shop) -> No
     ("recipe", "message"),
     [
         # Too weak to forget anything; sending a whole domain to zero costs a lot elsewhere.
-        (Recipe.of("redirect", lambda_forget=1e-6), "forget accuracy"),
+        (Recipe.of("redirect", lambda_forget=1.0), "forget accuracy"),
         (Recipe.of("nullspace"), "retain drop"),
     ],
 )
@@ -154,3 +160,89 @@ def test_of_two_promotions_at_once_one_wins(shop: Shop) -> None:
     assert champion(shop.ledger) == 3
     assert shop.registry.aliases("shop")["champion"] == "3"  # not what the loser wrote last
     assert holds(shop.ledger)
+
+
+def test_a_version_that_failed_its_gates_is_not_served_by_a_rollback(shop: Shop) -> None:
+    number = shop.file(None, "cartoon")
+    prepare.prepare(shop.tools, "mona", number, None, Recipe.of("nullspace"))
+    requests.approve(shop.ledger, "dmitri", number)
+    versions.apply(shop.tools, "mona", [number])
+    with pytest.raises(RefusedError, match="version 2 fails"):
+        promote(shop, 2, GateLimits())
+    before = dump(shop.ledger)
+    with pytest.raises(RefusedError, match="version 2 was never served"):
+        roll_back(shop, to=2)
+    assert dump(shop.ledger) == before
+    assert shop.registry.aliases("shop")["champion"] == "1"
+
+
+def test_a_promotion_never_brings_a_served_request_back(shop: Shop) -> None:
+    mug, cat = shop.approved("mug"), shop.approved("cat")
+    versions.apply(shop.tools, "mona", [mug])
+    versions.apply(shop.tools, "mona", [cat])
+    promote(shop, 3)
+    versions.drop(shop.tools, "mona", cat, "appeal")
+    roll_back(shop, to=3)
+    assert state(shop.ledger, cat) == "released"
+    with pytest.raises(RefusedError, match=f"does not hold request {cat}, which is served now"):
+        promote(shop, 4)
+    assert champion(shop.ledger) == 3
+
+
+def test_rolling_back_twice_does_not_go_forward_again(shop: Shop) -> None:
+    versions.apply(shop.tools, "mona", [shop.approved("mug")])
+    promote(shop, 2)
+    versions.apply(shop.tools, "mona", [shop.approved("cat")])
+    promote(shop, 3)
+    assert roll_back(shop)[1] == 2
+    assert roll_back(shop)[1] == 1
+    with pytest.raises(RefusedError, match="name one with --to"):
+        roll_back(shop)
+
+
+def test_a_void_approval_is_not_served_again(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    promote(shop, 2)
+    roll_back(shop)
+    prepare.prepare(shop.tools, "mona", mug, None, Recipe.of("redirect", 0.5))
+    requests.approve(shop.ledger, "dmitri", mug)
+    versions.apply(shop.tools, "mona", [mug])
+    with pytest.raises(RefusedError, match="approval is void"):
+        roll_back(shop, to=2)
+
+
+def test_a_drop_during_a_promotion_is_not_undone_by_it(shop: Shop) -> None:
+    mug, cat = shop.approved("mug"), shop.approved("cat")
+    versions.apply(shop.tools, "mona", [mug, cat])
+    move, nested = shop.registry.set_alias, []
+
+    def race(model: str, alias: str, version: str) -> None:
+        move(model, alias, version)
+        if not nested:
+            nested.append(True)
+            versions.drop(shop.tools, "mona", cat, "appeal")
+
+    shop.registry.set_alias = race  # type: ignore[method-assign]
+    with pytest.raises(RefusedError, match=f"holds request {cat}, which is reinstated"):
+        promote(shop, 2)
+    assert state(shop.ledger, cat) == "reinstated"
+    assert champion(shop.ledger) == 1
+    assert shop.registry.aliases("shop")["champion"] == "1"
+    assert holds(shop.ledger)
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_rollback_demands_a_reason(shop: Shop, reason: str) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    promote(shop, 2)
+    before = dump(shop.ledger)
+    for attempt in (
+        lambda: release.roll_back(shop.ledger, shop.registry, "mona", None, None, reason),
+        lambda: versions.drop(shop.tools, "mona", mug, reason),
+        lambda: requests.close(shop.ledger, "carla", mug, reason),
+    ):
+        with pytest.raises(InvalidInputError, match="a reason is needed"):
+            attempt()
+    assert dump(shop.ledger) == before

@@ -17,7 +17,8 @@ from governance.errors import (
 from governance.ledger.lookup import find_model, find_request, find_version
 from governance.settings import GateLimits
 from governance.unlearning import composition
-from governance.workflow import publish, release, versions
+from governance.unlearning.projector import Recipe
+from governance.workflow import prepare, publish, release, requests, versions
 from tests.workflow.helpers import (
     actions,
     active,
@@ -239,6 +240,65 @@ def test_the_loser_of_a_race_leaves_the_winners_alias_in_mlflow(
         winner = find_version(session, find_model(session, "shop"), 2)
     assert active(shop.ledger, 2) == [cat]
     assert shop.registry.aliases("shop")["candidate"] == winner.registry_version
+
+
+@pytest.mark.parametrize("event", ["withdrawn", "prepared again", "rolled back", "promoted"])
+def test_what_changed_while_a_version_was_built_refuses_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    mug, cat = shop.approved("mug"), shop.approved("cat")
+    versions.apply(shop.tools, "mona", [mug])
+    if event == "rolled back":
+        promote(shop, 2)
+    register, nested = shop.registry.register, []
+
+    def race(*args: Any, **kwargs: Any) -> Any:
+        if not nested:
+            nested.append(True)
+            if event == "withdrawn":
+                requests.withdraw(shop.ledger, "carla", cat, "settled")
+            elif event == "prepared again":
+                prepare.prepare(shop.tools, "mona", cat, None, Recipe.of("redirect", 0.5))
+                requests.approve(shop.ledger, "dmitri", cat)
+            elif event == "rolled back":
+                release.roll_back(shop.ledger, shop.registry, "mona", None, 1, "appeal")
+            else:
+                promote(shop, 2)
+        return register(*args, **kwargs)
+
+    monkeypatch.setattr(shop.registry, "register", race)
+    with pytest.raises((ConflictError, RefusedError)):
+        versions.apply(shop.tools, "mona", [cat])
+    assert shop.registry.aliases("shop")["candidate"] == "2"  # what the ledger says
+    assert holds(shop.ledger)
+
+
+def test_a_first_candidate_that_was_refused_leaves_no_alias(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mug = shop.approved("mug")
+    register = shop.registry.register
+
+    def withdraw(*args: Any, **kwargs: Any) -> Any:
+        requests.withdraw(shop.ledger, "carla", mug, "settled")
+        return register(*args, **kwargs)
+
+    monkeypatch.setattr(shop.registry, "register", withdraw)
+    with pytest.raises(RefusedError):
+        versions.apply(shop.tools, "mona", [mug])
+    assert shop.registry.aliases("shop") == {"champion": "1"}
+
+
+def test_an_export_that_cannot_be_recorded_does_not_leave_the_house(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(versions, "append", broken)
+    with pytest.raises(OSError, match="disk full"):
+        versions.export(shop.tools, "otto", None, 1, tmp_path / "out")
+    assert list(tmp_path.glob("out*")) == []
 
 
 def test_any_version_can_be_evaluated_again(shop: Shop) -> None:
