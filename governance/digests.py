@@ -7,7 +7,6 @@ digest is written ``sha256:<64 hex digits>``.
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import rfc8785
@@ -47,12 +46,6 @@ def digest_array(dtype: str, shape: tuple[int, ...], data: bytes) -> str:
 def digest_mapping(digests: Mapping[str, str]) -> str:
     """Digest of named digests, independent of their order (a state dict, a directory)."""
     return digest_json(dict(digests))
-
-
-def digest_file(path: Path) -> str:
-    """Digest of a file's bytes, read in blocks."""
-    with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
 def short(digest: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from governance.datasets import Item, Manifest, files, root_of, scan
-from governance.digests import digest_file, is_digest
+from governance.digests import digest_bytes
 from governance.errors import InvalidInputError, NotFoundError
 
 
@@ -69,7 +69,7 @@ def test_a_tree_of_classes_has_no_domain(tmp_path: Path) -> None:
 def test_digests_are_those_of_the_files(tree: Path) -> None:
     manifest = scan(tree)
     for path, digest in files(tree, manifest.items):
-        assert digest == digest_file(path)
+        assert digest == digest_bytes(path.read_bytes())
     assert len({item.digest for item in manifest.items}) == 5
 
 
@@ -256,7 +256,7 @@ def test_a_manifest_survives_its_json(tree: Path) -> None:
     again = Manifest.from_json(manifest.to_json())
     assert again == manifest
     assert again.digest == manifest.digest
-    assert is_digest(manifest.digest)
+    assert manifest.digest.startswith("sha256:")
 
 
 def test_scanning_twice_gives_the_same_digest(tree: Path) -> None:

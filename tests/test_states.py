@@ -136,7 +136,7 @@ def test_every_permission_has_roles_and_an_administrator() -> None:
 def test_every_role_may_do_something_and_no_auditor_changes_anything() -> None:
     assert frozenset().union(*PERMISSIONS.values()) == set(Role)
     may = {permission for permission, roles in PERMISSIONS.items() if Role.AUDITOR in roles}
-    assert may == {"request.evaluate", "version.evaluate", "version.export", "report.export"}
+    assert may == {"request.evaluate", "version.evaluate", "version.export"}
 
 
 def test_who_files_or_prepares_by_role_does_not_decide() -> None:
