@@ -7,8 +7,8 @@ so the usual in-batch contrastive loss would push equal captions apart; instead 
 classified against one caption of each (class, domain) and one caption of each class, with templates
 drawn anew at every step.
 
-The last term of the loss makes image features linear in the captions. Large CLIP models come near
-that with enough data, a small one does not; so edits look cleaner here than they do on a real model.
+The last term of the loss makes image features linear in the captions, which contrastive training of a
+small model does not do by itself; so edits look cleaner here than they do on a real model.
 """
 
 import json
