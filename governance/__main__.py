@@ -1,5 +1,17 @@
-"""Run the command line with ``python -m governance``."""
+"""Entry point of the ``governance`` program and of ``python -m governance``."""
 
-from governance.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; importing it is already under the guard against Ctrl-C."""
+    try:
+        from governance.cli.main import run
+
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

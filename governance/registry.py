@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow reads it
+# Before mlflow reads them. Its own defaults retry a dead server for minutes.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -178,7 +181,7 @@ class Registry:
 
     def _connected(self) -> MlflowClient:
         if self._client is None:
-            for name in ("mlflow", "alembic"):
+            for name in ("mlflow", "alembic", "urllib3"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
         return self._client
@@ -228,6 +231,8 @@ class Registry:
             verb = "refused" if isinstance(error, MlflowException) else "cannot be used"
             problem = str(error).strip().splitlines() or [type(error).__name__]
             where, text = _masked(self.tracking_uri), _masked(problem[0])
+            if "Max retries exceeded" in text:
+                raise UnavailableError(f"MLflow at {where} cannot be reached") from error
             raise UnavailableError(f"MLflow at {where} {verb}: {text}") from error
 
 

@@ -87,6 +87,8 @@ class Invocation:
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Keep a global option; one given to the subcommand wins over one given before it."""
     invocation = ctx.ensure_object(Invocation)
+    if value == "":
+        raise click.BadParameter("must not be empty", ctx, param)
     if value and param.name is not None:
         setattr(invocation, param.name, value)
     return value

@@ -34,7 +34,7 @@ def init(invocation: Invocation, admin: str | None) -> None:
     check_name("actor", name)
     settings = new_settings(home, invocation.database, invocation.tracking_uri, name)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # reasons may be personal data
     except OSError as error:
         raise InvalidInputError(f"{home} cannot be made: {error.strerror}") from error
     ledger = Ledger(settings.database_url)

@@ -1,7 +1,6 @@
 """The root command, and the one place where an error becomes a line and an exit code."""
 
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 
@@ -60,6 +59,9 @@ def run(args: Sequence[str]) -> int:
         # Without standalone mode click gives back the code of ctx.exit(), and raises everything else.
         code = governance.main(_checked(args), prog_name="governance", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         click.echo(f"Error: {_usage(error)}", err=True)
         return error.exit_code
@@ -103,8 +105,3 @@ def _usage(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
     return message if context is None else f"{message} (see: {context.command_path} --help)"
-
-
-def main() -> None:
-    """Entry point of the ``governance`` program."""
-    sys.exit(run(sys.argv[1:]))

@@ -7,8 +7,6 @@ import click
 from governance.cli.context import Invocation, common, pass_invocation, table
 from governance.errors import InvalidInputError
 
-DEMO = "demo"
-
 
 @click.group()
 @common
@@ -49,12 +47,12 @@ def register(
     Takes the digest of its weights, makes sure that an edit can be folded into it, and embeds the prompts of every
     class and domain. It becomes version 1 of NAME in MLflow.
     """
-    from governance.clip.source import parse_source
-    from governance.demo import LABELS_FILE, MODEL_DIR
+    from governance.clip.source import DEMO, parse_source
+    from governance.demo import LABELS_FILE
     from governance.unlearning.labels import parse_labels
 
     if source_name == DEMO:
-        source_name, labels = f"local-dir:{MODEL_DIR}", labels or LABELS_FILE
+        labels = labels or LABELS_FILE
     if labels is None:
         raise InvalidInputError("which classes? name them in a file and pass it with --labels FILE")
     try:

@@ -110,9 +110,24 @@ def list_(invocation: Invocation, model: str | None, states: tuple[str, ...]) ->
 @common
 @pass_invocation
 def show(invocation: Invocation, number: int) -> None:
-    """Show request ID."""
-    record = _record(invocation, number)
-    invocation.emit(record, lambda: print_request(record))
+    """Show request ID, and the figures of its newest preparation."""
+    from governance.ledger.lookup import find_request
+    from governance.reports.records import report_record, request_record
+    from governance.workflow.gates import gates_of
+
+    with invocation.ledger.read() as session:
+        row = find_request(session, number)
+        record = request_record(row)
+        report = report_record(row.projector.report) if row.projector else None
+
+    def print_() -> None:
+        print_request(record)
+        if report is not None:
+            print_report(report)
+            gates = gates_of(report, invocation.settings.gates)
+            print_gates([gate.to_dict() for gate in gates], report["strength"])
+
+    invocation.emit(record | {"report": report}, print_)
 
 
 @request.command()
@@ -299,7 +314,7 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
         click.echo(f"projector {projector['digest']}")
         click.echo(f"rank {used['rank']} of {used['dimension']}, condition {used['condition']:.2g}")
         print_report(report)
-        print_gates(gates)
+        print_gates(gates, report["strength"])
 
     invocation.emit(
         {

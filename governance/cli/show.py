@@ -62,15 +62,19 @@ def print_members(report: Mapping[str, Any]) -> None:
     table(rows, [f"accuracy on {report['dataset']['name']}", "before", "after"])
 
 
-def print_gates(gates: Sequence[Mapping[str, Any]]) -> None:
-    """Gates of a report, one line."""
+def print_gates(gates: Sequence[Mapping[str, Any]], strength: float = 1) -> None:
+    """Gates of a report, one line; another one if a partial strength is not held to the forget gate."""
     words = [
         f"{gate['name']} {gate['value']:.3f} "
         f"{'≤' if gate['passed'] else '>'} {gate['limit']:.3f} "
         f"{'passed' if gate['passed'] else 'FAILED'}"
         for gate in gates
     ]
-    click.echo(f"Gates: {'; '.join(words)}")
+    click.echo(f"Gates: {'; '.join(words) or 'none apply'}")
+    if strength < 1:
+        click.echo(
+            f"Forget accuracy is not gated at strength {strength:g}: a rest is meant to stay."
+        )
 
 
 def print_request(record: Mapping[str, Any]) -> None:

@@ -122,11 +122,11 @@ def _create(
     _check_activation(source)
     try:
         model, preprocess = open_clip.create_model_from_pretrained(
-            source.name,
+            source.open_clip_name,
             pretrained=source.pretrained,
             force_quick_gelu=source.quick_gelu,
         )
-        tokenize = open_clip.get_tokenizer(source.name)
+        tokenize = open_clip.get_tokenizer(source.open_clip_name)
     except FileNotFoundError as error:
         raise NotFoundError(f"{source.describe()}: {error}") from error
     except Exception as error:  # open_clip raises bare RuntimeErrors and whatever its readers raise

@@ -4,10 +4,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from governance.demo import MODEL_DIR
 from governance.errors import InvalidInputError, NotFoundError
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
+DEMO = "demo"
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
 _WEIGHT_NAMES = (WEIGHTS_NAME, "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
@@ -18,7 +20,8 @@ class Source:
     """Where a base model comes from.
 
     Attributes:
-        name: built-in configuration name, ``local-dir:PATH`` or ``hf-hub:org/repo``.
+        name: built-in configuration name, ``local-dir:PATH``, ``hf-hub:org/repo``, or ``demo`` for the embedded model,
+            wherever the package lies.
         pretrained: tag or checkpoint file of a built-in configuration, None otherwise.
         quick_gelu: force QuickGELU in a built-in configuration.
     """
@@ -30,9 +33,14 @@ class Source:
     @property
     def directory(self) -> Path | None:
         """The local directory, if that is what the name is."""
-        if self.name.startswith(LOCAL_PREFIX):
-            return Path(self.name.removeprefix(LOCAL_PREFIX))
+        if self.open_clip_name.startswith(LOCAL_PREFIX):
+            return Path(self.open_clip_name.removeprefix(LOCAL_PREFIX))
         return None
+
+    @property
+    def open_clip_name(self) -> str:
+        """The name as open_clip understands it."""
+        return f"{LOCAL_PREFIX}{MODEL_DIR}" if self.name == DEMO else self.name
 
     def describe(self) -> str:
         """Words for people."""
@@ -68,11 +76,11 @@ def parse_source(name: str, pretrained: str | None, quick_gelu: bool = False) ->
         InvalidInputError: the two do not fit together.
         NotFoundError: local files are missing.
     """
-    looks_like_path = name.startswith((".", "/", "~")) or Path(name).is_dir()
+    looks_like_path = name.startswith((".", "/", "~")) or (name != DEMO and Path(name).is_dir())
     if name.startswith(LOCAL_PREFIX) or looks_like_path:
         path = Path(name.removeprefix(LOCAL_PREFIX)).expanduser().absolute()
         name = f"{LOCAL_PREFIX}{path}"
-    with_own_weights = name.startswith((LOCAL_PREFIX, HUB_PREFIX))
+    with_own_weights = name == DEMO or name.startswith((LOCAL_PREFIX, HUB_PREFIX))
     if with_own_weights and pretrained is not None:
         raise InvalidInputError(f"{name} brings its own weights; leave --pretrained out")
     if not with_own_weights and pretrained is None:

@@ -144,6 +144,8 @@ def _check_names(what: str, names: tuple[str, ...]) -> None:
     for name in names:
         if not name.strip():
             raise InvalidInputError(f"the label space has an empty {what} name")
+        if not name.isprintable():
+            raise InvalidInputError(f"{what} {name!r} holds characters that cannot be printed")
         if name != name.strip():
             raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
         if names.count(name) > 1:

@@ -15,7 +15,7 @@ from governance.ledger.types import now
 from governance.states import Action, Basis
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.targets import Target, check_targets
-from governance.workflow.transition import advance, check_reason, require, subject
+from governance.workflow.transition import advance, check_reason, check_text, require, subject
 
 DEFAULT_DAYS = 30
 """Days until a request is due if nothing else is said; GDPR Art. 12(3) gives one month."""
@@ -57,6 +57,7 @@ def file(
         InvalidInputError: a target that is not in the label space, everything forgotten, a due date in the past.
     """
     check_reason(reason)
+    check_text("subject reference", subject_ref)
     with ledger.write() as session:
         require(session, actor, "request.file")
         record = find_model(session, model)
@@ -178,6 +179,7 @@ def _simple(
 def _decide(
     session: Session, request: Request, actor: str, ruling: Ruling, comment: str | None
 ) -> None:
+    check_text("comment", comment)
     projector = request.projector
     decision = Decision(
         request_id=request.id,

@@ -1,5 +1,6 @@
 """The one function that changes a request's state, and the check of who may act."""
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,10 +68,22 @@ def check_reason(reason: str) -> None:
     """A step that needs a reason needs words.
 
     Raises:
-        InvalidInputError: there are none.
+        InvalidInputError: there are none, or they hold control characters.
     """
     if not reason.strip():
         raise InvalidInputError("a reason is needed; say why with --reason")
+    check_text("reason", reason)
+
+
+def check_text(what: str, text: str | None) -> None:
+    """Refuse what could fake or clear the screen of whoever reads it.
+
+    Raises:
+        InvalidInputError: it holds control characters other than line breaks and tabs.
+    """
+    for character in text or "":
+        if unicodedata.category(character) == "Cc" and character not in "\n\t":
+            raise InvalidInputError(f"the {what} holds the control character {character!r}")
 
 
 def subject(request: Request) -> str:

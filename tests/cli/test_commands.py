@@ -158,3 +158,22 @@ def test_init_can_be_repeated_after_an_interruption(cli: Cli, tmp_path: Path) ->
     (home / "governance.toml").unlink()  # what an interruption before the last step leaves
     assert "has its actors already" in cli("init", "--home", home, "--admin", "ada").out
     assert [a["name"] for a in cli("actor", "list", "--home", home, "--json").json] == ["ada"]
+
+
+def test_an_approver_sees_the_figures_and_what_is_not_gated(filed: Path, cli: Cli) -> None:
+    assert "Accuracy on" not in cli("request", "show", "1").out
+    cli("request", "prepare", "1", "--strength", "0.5", "--actor", "mona")
+    shown = cli("request", "show", "1").out
+    assert "Accuracy on eval" in shown
+    assert "Forget accuracy is not gated at strength 0.5" in shown
+    record = cli("request", "show", "1", "--json").json
+    assert record["report"]["projector_digest"] == record["projector"]["digest"]
+
+
+def test_the_embedded_model_is_recorded_by_name(home: Path, cli: Cli) -> None:
+    assert cli("model", "show", "--json").json["source"]["name"] == "demo"
+
+
+def test_a_new_home_is_private(cli: Cli, tmp_path: Path) -> None:
+    cli("init", "--home", tmp_path / "private", "--admin", "ada")
+    assert (tmp_path / "private").stat().st_mode & 0o077 == 0

@@ -78,6 +78,8 @@ def refused(cli: Cli) -> Callable[..., str]:
         ),
         (("nonsense",), 2, "No such command 'nonsense'. (see: governance --help)"),
         (("request", "show", "99999999999999999999"), 2, "is not in the range 1<=x<=2147483647"),
+        ((*FILE, "--forget", "mug", "--subject-ref", "a\x1b[2Jb"), 2, "holds the control character"),
+        ((*FILE, "--forget", "mug", "--actor", ""), 2, "must not be empty"),
         (("request", "show", "-1"), 2, "No such option '-1'"),
         (("request", "withdraw", "1", "--reason", "\udcff"), 2, "is not valid UTF-8"),
         (("request", "approve", "one"), 2, "'one' is not a valid integer range. (see: governance request"),
@@ -307,3 +309,21 @@ def test_an_interrupted_encoding_changes_nothing_and_can_be_repeated(
         (home / "cache").rglob("*.safetensors")
     )
     cli("request", "prepare", "1")
+
+
+def test_a_group_without_a_command_shows_its_help(cli: Cli) -> None:
+    for args in ([], ["request"]):
+        assert "Commands:\n" in cli(*args, expect=2).err
+
+
+def test_an_mlflow_server_that_is_down_is_one_line(prepared: Path, cli: Cli) -> None:
+    cli("request", "approve", "1", "--actor", "dmitri")
+    code = (
+        "from governance.cli.main import run; "
+        "raise SystemExit(run(['request', 'apply', '1', '--tracking-uri', 'http://127.0.0.1:9']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 7
+    assert done.stderr == "Error: MLflow at http://127.0.0.1:9 cannot be reached\n"
+    assert done.stdout == ""
+    assert cli("request", "show", "1", "--json").json["state"] == "approved"
