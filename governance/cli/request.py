@@ -69,7 +69,7 @@ def file(
         Basis(basis),
         reason,
         subject_ref,
-        _end_of_day(due),
+        _end_of_day(due) if due else None,
     )
     record = _record(invocation, number)
     invocation.emit(
@@ -236,9 +236,7 @@ def extend(invocation: Invocation, number: int, until: datetime, reason: str) ->
     """Move the deadline of request ID."""
     from governance.workflow import requests
 
-    due = _end_of_day(until)
-    if due is not None:
-        requests.extend(invocation.ledger, invocation.acting, number, due, reason)
+    requests.extend(invocation.ledger, invocation.acting, number, _end_of_day(until), reason)
     _print_changed(invocation, number, "Extended")
 
 
@@ -271,8 +269,8 @@ def apply(invocation: Invocation, numbers: tuple[int, ...]) -> None:
     print_version(invocation, model, version, "Applied: ")
 
 
-def _end_of_day(day: datetime | None) -> datetime | None:
-    return None if day is None else datetime.combine(day.date(), time(23, 59, 59), UTC)
+def _end_of_day(day: datetime) -> datetime:
+    return datetime.combine(day.date(), time(23, 59, 59), UTC)
 
 
 def _record(invocation: Invocation, number: int) -> dict[str, Any]:

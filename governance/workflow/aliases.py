@@ -22,6 +22,12 @@ def subject_of(model: str, number: int) -> str:
     return f"version:{model}/{number}"
 
 
+def champion_number(session: Session, model: Model) -> int | None:
+    """Number of the version that is served."""
+    version = alias_version(session, model, CHAMPION)
+    return None if version is None else version.number
+
+
 def take_alias(
     session: Session,
     actor: str,

@@ -11,13 +11,13 @@ from governance.errors import RefusedError
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.identity import version_digest
-from governance.ledger.lookup import active_requests, alias_version, newest_version
+from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.tables import Dataset, Model, Request
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.projector import Projector
-from governance.workflow.aliases import CHAMPION
+from governance.workflow.aliases import champion_number
 from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_member
 from governance.workflow.models import base_model
 from governance.workflow.prepare import capacity
@@ -99,7 +99,6 @@ def read_plan(
     """
     members = [read_member(r.id, p) for r in requests if (p := r.projector)]
     gone = [read_member(r.id, p) for r in reinstated if (p := r.projector)]
-    champion = alias_version(session, model, CHAMPION)
     wanted = dict.fromkeys(member.dataset_id for member in [*gone, *reversed(members)])
     return Plan(
         model=model.name,
@@ -108,7 +107,7 @@ def read_plan(
         bank=arrays.load_bank(session, model),
         permission=permission,
         number=newest_version(session, model).number + 1,
-        served=champion.number if champion else None,
+        served=champion_number(session, model),
         active_before=frozenset(request.id for request in active_requests(session, model)),
         members=members,
         reinstated=gone,

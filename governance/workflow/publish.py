@@ -14,7 +14,6 @@ from governance.ledger.events import append
 from governance.ledger.facts import report_facts, version_facts
 from governance.ledger.lookup import (
     active_requests,
-    alias_version,
     find_model,
     find_request,
     newest_events,
@@ -23,7 +22,7 @@ from governance.ledger.lookup import (
 from governance.ledger.tables import Model, ModelVersion, VersionMember
 from governance.ledger.types import now
 from governance.registry import Artifacts, RegisteredVersion
-from governance.workflow.aliases import CHAMPION, mirror, subject_of, take_alias
+from governance.workflow.aliases import champion_number, mirror, subject_of, take_alias
 from governance.workflow.build import Built, Plan
 from governance.workflow.measure import store_report
 from governance.workflow.prepare import flat_metrics
@@ -112,8 +111,7 @@ def _check_unchanged(session: Session, model: Model, plan: Plan) -> None:
         raise ConflictError(
             f"version {newest} of {model.name!r} was made meanwhile; look at it and try again"
         )
-    champion = alias_version(session, model, CHAMPION)
-    if (champion.number if champion else None) != plan.served:
+    if champion_number(session, model) != plan.served:
         raise ConflictError(f"another version of {model.name!r} is served now; try again")
     if {request.id for request in active_requests(session, model)} != plan.active_before:
         raise ConflictError(f"the active requests of {model.name!r} changed meanwhile; try again")

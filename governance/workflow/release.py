@@ -8,7 +8,6 @@ from governance.errors import ConflictError, GovernanceError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.lookup import (
-    alias_version,
     find_model,
     find_request,
     find_version,
@@ -18,7 +17,7 @@ from governance.ledger.tables import Model, ModelVersion
 from governance.registry import Registry
 from governance.settings import GateLimits
 from governance.states import ACTIVE_STATES, Action, State
-from governance.workflow.aliases import CHAMPION, mirror, subject_of, take_alias
+from governance.workflow.aliases import CHAMPION, champion_number, mirror, subject_of, take_alias
 from governance.workflow.gates import gates_of
 from governance.workflow.transition import advance, check_reason, require
 
@@ -45,7 +44,7 @@ def promote(
         require(session, actor, "version.promote")
         model = find_model(session, model_name)
         version = find_version(session, model, number)
-        served = _champion(session, model)
+        served = champion_number(session, model)
         if version.number == served:
             raise RefusedError(f"version {number} is the champion already")
         if served is not None and version.number < served:
@@ -93,7 +92,7 @@ def roll_back(
     with ledger.read() as session:
         require(session, actor, "version.rollback")
         model = find_model(session, model_name)
-        served = _champion(session, model)
+        served = champion_number(session, model)
         number = to if to is not None else _champion_before(session, model, served)
         version = find_version(session, model, number)
         if number == served:
@@ -156,31 +155,27 @@ def _record(
         _check_seen(session, model, seen)
         version = find_version(session, model, number)
         event = {"version": number, "version_digest": version.digest}
-        for request_id in lost or []:
-            request = find_request(session, request_id)
-            advance(session, request, Action.REINSTATE, actor, event)
-        if lost is None:
+        if lost is None:  # a promotion: it neither reinstates nor applies anything
             _check_members(session, version)
             _check_kept(session, model, version, seen)
-        for member in version.members:
-            request = find_request(session, member.request_id)
-            if lost is not None and request.state == State.REINSTATED:
-                advance(session, request, Action.APPLY, actor, event)
+        else:
+            for request_id in lost:
+                request = find_request(session, request_id)
+                advance(session, request, Action.REINSTATE, actor, event)
+            for member in version.members:
+                request = find_request(session, member.request_id)
+                if request.state == State.REINSTATED:
+                    advance(session, request, Action.APPLY, actor, event)
         take_alias(session, actor, model, CHAMPION, version, payload)
 
 
 def _check_seen(session: Session, model: Model, seen: int | None) -> None:
-    served = _champion(session, model)
+    served = champion_number(session, model)
     if served != seen:
         raise ConflictError(
             f"the champion of {model.name!r} became version {served} meanwhile (it was {seen}); "
             "look at it and try again"
         )
-
-
-def _champion(session: Session, model: Model) -> int | None:
-    version = alias_version(session, model, CHAMPION)
-    return None if version is None else version.number
 
 
 def _champion_before(session: Session, model: Model, served: int | None) -> int:
@@ -232,7 +227,7 @@ def _check_members(session: Session, version: ModelVersion) -> None:
         if State(request.state) not in ACTIVE_STATES:
             raise RefusedError(
                 f"version {version.number} holds request {request.id}, which is {request.state}; "
-                f"apply that one again, or drop the others from the active set with "
+                "apply that one again, or drop the others from the active set with "
                 "`governance version rollback --drop` and apply them again without it"
             )
 
