@@ -5,8 +5,9 @@ The images stay where they are; the manifest says exactly which bytes were measu
 
 import csv
 import io
+import random
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -83,6 +84,36 @@ class Manifest:
     def counts(self) -> Counter[tuple[str, str | None]]:
         """Number of images of each (class, domain)."""
         return Counter((item.label, item.domain) for item in self.items)
+
+
+def choose_shots(
+    items: Sequence[Item], shots: int, seed: int
+) -> dict[tuple[str, str | None], list[Item]]:
+    """Draw the images that few-shot prototypes are made of; the same seed draws the same images.
+
+    Args:
+        items: images of a data set.
+        shots: k, images of each (class, domain).
+        seed: of the draw; each pair has its own stream, so the draw of one does not depend on the others.
+
+    Raises:
+        InvalidInputError: too few images of a pair for k shots.
+    """
+    if shots < 1:
+        raise InvalidInputError(f"shots must be at least 1, not {shots}")
+    by_pair: dict[tuple[str, str | None], list[Item]] = defaultdict(list)
+    for item in items:
+        by_pair[item.label, item.domain].append(item)
+    poorest = min(by_pair, key=lambda pair: len(by_pair[pair]))
+    if len(by_pair[poorest]) < shots:
+        raise InvalidInputError(
+            f"the data set has {len(by_pair[poorest])} image(s) of {_words(*poorest)}, too few for "
+            f"{shots} shots; lower --shots or add images"
+        )
+    return {
+        pair: random.Random(f"{seed} {pair}").sample(sorted(found, key=lambda i: i.path), shots)
+        for pair, found in sorted(by_pair.items(), key=lambda entry: str(entry[0]))
+    }
 
 
 def scan(
@@ -216,3 +247,7 @@ def _check_image(path: Path) -> tuple[str | None, str]:
     except Exception as error:  # decoders raise many types on damaged files
         return str(error).splitlines()[0] if str(error) else type(error).__name__, ""
     return None, digest_bytes(data)
+
+
+def _words(label: str, domain: str | None) -> str:
+    return label if domain is None else f"{label} in {domain}"

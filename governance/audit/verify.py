@@ -11,7 +11,12 @@ from governance.audit.replay import replay
 from governance.digests import digest_array, digest_bytes, digest_json
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import check_chain, head
-from governance.ledger.identity import factors_digest, projector_digest, version_digest
+from governance.ledger.identity import (
+    factors_digest,
+    projector_digest,
+    prototype_digests,
+    version_digest,
+)
 from governance.ledger.lookup import every
 from governance.ledger.tables import (
     Array,
@@ -109,6 +114,7 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
         if projector_digest(projector.recipe, factors) != projector.digest:
             yield Fault(name, "recipe or factors have another digest")
         yield from _missing(name, known, projector.factor_a, projector.factor_b)
+        yield from _missing(name, known, *prototype_digests(projector.recipe))
     for report in every(session, Report, chunk=100):
         checked["reports"] += 1
         if digest_bytes(report.content.encode()) != report.digest:

@@ -14,12 +14,38 @@ from governance.cli.context import (
     pass_invocation,
     table,
 )
-from governance.cli.show import print_gates, print_report, print_request
+from governance.cli.show import (
+    describe_capacity,
+    describe_prototypes,
+    print_gates,
+    print_report,
+    print_request,
+)
 from governance.states import Basis, State
 
 _BASES = [basis.value for basis in Basis]
 _DAY = click.DateTime(["%Y-%m-%d"])
 _KEPT = "Why; kept for ever, so no personal data."
+
+
+_METHODS = ["redirect", "ccup", "multimodal", "nullspace"]
+_KINDS = ["text", "synthesised", "few-shot"]
+_HYPERPARAMETERS = {
+    "lambda-forget": "Weight of forgotten rows (default 1000).",
+    "lambda-retain": "Weight of retained rows (default: redirect 3, ccup 10, otherwise 0).",
+    "mu": "Weight of changing little (default: redirect 1, ccup 0.1, otherwise 0).",
+    "overshoot": "redirect: how many times the way to its anchor a class in one domain goes (default 1.15).",
+    "sibling-weight": "redirect: how much more the same class in other domains is held (default 2).",
+    "margin": "redirect: share of its zero-shot margin that every retained prompt keeps (default 0.1).",
+    "contraction": "redirect: how far the classes of a whole domain go to their mean (default 0.5).",
+    "shift": "redirect: how far they go together towards one retained class (default 0.7).",
+}
+
+
+def _hyperparameters(command: Any) -> Any:
+    for name, text in reversed(_HYPERPARAMETERS.items()):
+        command = click.option(f"--{name}", type=float, help=text)(command)
+    return command
 
 
 @click.group()
@@ -133,38 +159,65 @@ def show(invocation: Invocation, number: int) -> None:
 @request.command()
 @click.argument("number", metavar="ID", type=NUMBER)
 @click.option(
-    "--method", type=click.Choice(["redirect", "nullspace"]), default="redirect", show_default=True,
-    help="redirect sends the concept to the mean of what is retained; nullspace to zero.",
+    "--method", type=click.Choice(_METHODS), default="redirect", show_default=True,
+    help="redirect sends the concept to what is retained and holds the rest; ccup to zero and holds the rest; "
+    "nullspace to zero; multimodal to zero, text and prototypes together.",
 )  # fmt: skip
 @click.option(
     "--strength", type=float, default=1.0, show_default=True, help="How far, above 0 and at most 1."
 )
-@click.option("--lambda-forget", type=float, help="Weight of forgotten rows (default 1000).")
 @click.option(
-    "--lambda-retain", type=float, help="Weight of retained rows (default 10; nullspace 0)."
+    "--prototypes", "kinds", multiple=True, type=click.Choice(_KINDS), default=["text"],
+    show_default=True,
+    help="What the fit sees besides text prompts; repeat for several. synthesised makes images by "
+    "gradient, few-shot takes some from a data set with the role prototypes.",
+)  # fmt: skip
+@click.option(
+    "--prototype-dataset", metavar="NAME", help="Of few-shot prototypes, if there are several."
 )
-@click.option("--mu", type=float, help="Weight of changing little (default 0.1; nullspace 0).")
+@click.option(
+    "--shots", type=click.IntRange(1), default=16, show_default=True,
+    help="Few-shot images of each (class, domain).",
+)  # fmt: skip
+@click.option(
+    "--budget", type=click.IntRange(1), metavar="STEPS",
+    help="Gradient steps for each synthesised image (default 100).",
+)  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of drawing or synthesising prototypes."
+)
+@_hyperparameters
 @dataset_option
 @common
 @pass_invocation
 def prepare(
     invocation: Invocation,
+    /,
     number: int,
     method: str,
     strength: float,
-    lambda_forget: float | None,
-    lambda_retain: float | None,
-    mu: float | None,
+    kinds: tuple[str, ...],
+    prototype_dataset: str | None,
+    shots: int,
+    budget: int | None,
+    seed: int,
     dataset: str | None,
+    **hyperparameters: float | None,
 ) -> None:
     """Fit the projector of request ID and measure before and after; a former approval is void."""
-    from governance.unlearning.projector import Recipe
+    from governance.unlearning.prototypes import PrototypeKind
+    from governance.unlearning.recipe import Recipe
     from governance.workflow import prepare as preparing
+    from governance.workflow.prototypes import Wanted
 
-    recipe = Recipe.of(
-        method, strength, lambda_forget=lambda_forget, lambda_retain=lambda_retain, mu=mu
+    _check_used(kinds, "few-shot", {"--prototype-dataset": prototype_dataset})
+    _check_used(kinds, "synthesised", {"--budget": budget})
+    recipe = Recipe.of(method, strength, **hyperparameters)
+    chosen = tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds))
+    wanted = Wanted(chosen, prototype_dataset, shots, budget, seed)
+    _, report_id = preparing.prepare(
+        invocation.tools, invocation.acting, number, dataset, recipe, wanted
     )
-    _, report_id = preparing.prepare(invocation.tools, invocation.acting, number, dataset, recipe)
     _print_measured(invocation, number, report_id, f"Prepared request {number}")
 
 
@@ -269,6 +322,13 @@ def apply(invocation: Invocation, numbers: tuple[int, ...]) -> None:
     print_version(invocation, model, version, "Applied: ")
 
 
+def _check_used(kinds: tuple[str, ...], kind: str, given: dict[str, Any]) -> None:
+    """A flag that would be ignored is a misunderstanding."""
+    for flag, value in given.items():
+        if value is not None and kind not in kinds:
+            raise click.UsageError(f"{flag} is for --prototypes {kind}")
+
+
 def _end_of_day(day: datetime) -> datetime:
     return datetime.combine(day.date(), time(23, 59, 59), UTC)
 
@@ -310,7 +370,8 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
             f"{settings['strength']:g}"
         )
         click.echo(f"projector {projector['digest']}")
-        click.echo(f"rank {used['rank']} of {used['dimension']}, condition {used['condition']:.2g}")
+        click.echo(describe_prototypes(projector["recipe"]["prototypes"]))
+        click.echo(describe_capacity(used))
         print_report(report)
         print_gates(gates, report["strength"])
 

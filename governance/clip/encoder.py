@@ -16,6 +16,7 @@ from governance.unlearning.projector import digest_tensor
 
 if TYPE_CHECKING:
     from governance.clip.load import ClipModel
+    from governance.clip.synthesise import Synthesis
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Encoder:
     """
 
     def __init__(self, cache_dir: Path) -> None:
+        self._directory = cache_dir
         self._cache = EmbeddingCache(cache_dir / "embeddings")
         self._loaded: dict[tuple[str, str], ClipModel] = {}
         self.images_encoded = 0
@@ -91,6 +93,20 @@ class Encoder:
         self.images_encoded += len(items)
         self._cache.put(path, features)
         return features
+
+    def synthesise(
+        self, base: BaseModel, goals: Tensor, settings: "Synthesis", meter: Meter = silent
+    ) -> Tensor:
+        """Embeddings of images optimised towards text embeddings, p × images × d; see `clip.synthesise`.
+
+        Raises:
+            NotFoundError: weights are missing.
+            IntegrityError: weights changed.
+            InvalidInputError: the image tower gives no gradient to its pixels.
+        """
+        from governance.clip.synthesise import synthesise
+
+        return synthesise(self.model(base), goals, settings, self._directory, meter)
 
 
 def weights_digest_with(model: "ClipModel", changed: Mapping[str, Tensor]) -> str:

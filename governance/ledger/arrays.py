@@ -7,8 +7,10 @@ from torch import Tensor
 
 from governance.digests import digest_array
 from governance.errors import IntegrityError
+from governance.ledger.identity import prototype_digests
 from governance.ledger.tables import Array, Model, ModelVersion, ProjectorRecord
 from governance.unlearning.bank import PromptBank
+from governance.unlearning.composition import Edit
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import Projector, digest_tensor
 
@@ -49,6 +51,12 @@ def load_bank(session: Session, model: Model) -> PromptBank:
         load(session, model.bank_rows),
         load(session, model.bank_scores),
     )
+
+
+def load_edit(session: Session, record: ProjectorRecord) -> Edit:
+    """Targets, hyperparameters and prototypes of a request's projector."""
+    rows = {digest: load(session, digest) for digest in prototype_digests(record.recipe)}
+    return Edit.from_dict(record.recipe, rows)
 
 
 def load_projector(session: Session, record: ProjectorRecord | ModelVersion) -> Projector:

@@ -16,6 +16,11 @@ def projector_digest(recipe: Mapping[str, Any], factors: str) -> str:
     return digest_json({"recipe": dict(recipe), "factors": factors})
 
 
+def prototype_digests(recipe: Mapping[str, Any]) -> list[str]:
+    """Arrays that a projector's recipe refers to."""
+    return [chosen["rows"] for chosen in recipe["prototypes"] if "rows" in chosen]
+
+
 def version_digest(
     weights_digest: str, labels_digest: str, factors: str, projectors: Sequence[str]
 ) -> str:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import inspect, select
 
+from governance.datasets import DatasetRole
 from governance.errors import InvalidInputError, NotFoundError
 from governance.ledger.database import Session
 from governance.ledger.names import with_article
@@ -77,27 +78,40 @@ def find_model(session: Session, name: str | None) -> Model:
     return models[0]
 
 
-def find_dataset(session: Session, name: str | None) -> Dataset:
-    """Data set of that name, or the only one to evaluate on if no name is given.
+def find_dataset(
+    session: Session, name: str | None, role: DatasetRole = DatasetRole.EVAL
+) -> Dataset:
+    """Data set of that name and role, or the only one of that role if no name is given.
 
     Raises:
         NotFoundError: there is none.
-        InvalidInputError: no name is given and there are several.
+        InvalidInputError: it has another role, or no name is given and there are several.
     """
     if name is not None:
         dataset = session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
         if dataset is None:
             raise NotFoundError(f"there is no data set {name!r}; see: governance dataset list")
+        if dataset.role != role:
+            raise InvalidInputError(
+                f"data set {name!r} has the role {dataset.role}; name one with the role {role.value}"
+            )
         return dataset
-    datasets = session.scalars(select(Dataset).where(Dataset.role == "eval")).all()
+    datasets = session.scalars(select(Dataset).where(Dataset.role == role.value)).all()
+    use, flag = _USES[role]
     if not datasets:
         raise NotFoundError(
-            "there is no data set to evaluate on yet; see: governance dataset add --help"
+            f"there is no data set to {use} yet; see: governance dataset add --help"
         )
     if len(datasets) > 1:
         names = ", ".join(dataset.name for dataset in datasets)
-        raise InvalidInputError(f"name one of the data sets with --dataset: {names}")
+        raise InvalidInputError(f"name one of the data sets with {flag}: {names}")
     return datasets[0]
+
+
+_USES = {
+    DatasetRole.EVAL: ("evaluate on", "--dataset"),
+    DatasetRole.PROTOTYPES: ("make prototypes from", "--prototype-dataset"),
+}
 
 
 def find_request(session: Session, number: int) -> Request:

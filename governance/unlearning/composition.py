@@ -13,13 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from governance.unlearning.bank import PromptBank
-from governance.unlearning.projector import Method, Projector, Recipe, solve
+from governance.errors import InvalidInputError
+from governance.unlearning.anchors import Fate, fates, movements
+from governance.unlearning.bank import Pair, PromptBank
+from governance.unlearning.margins import guard_margins
+from governance.unlearning.projector import Projector, solve
+from governance.unlearning.prototypes import Prototypes
+from governance.unlearning.recipe import Method, Recipe
 from governance.unlearning.targets import Target, check_targets, covered
 
 RESIDUAL_FLOOR = 0.1
 """Smallest tolerance that is recorded: a tenth of the way back towards being recognised."""
-
 
 MAX_RESIDUAL = 0.9
 """An edit that leaves more than this undone does nothing worth approving, and could not be guarded."""
@@ -27,25 +31,67 @@ MAX_RESIDUAL = 0.9
 
 @dataclass(frozen=True)
 class Edit:
-    """The part of a request that the fit needs."""
+    """The part of a request that the fit needs.
+
+    Attributes:
+        targets: what is forgotten.
+        recipe: method and hyperparameters.
+        prototypes: visual prototypes besides the text rows, which always take part.
+    """
 
     targets: tuple[Target, ...]
     recipe: Recipe
+    prototypes: tuple[Prototypes, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a method without what it is made of.
+
+        Raises:
+            InvalidInputError: `multimodal` without a prototype of what is forgotten.
+        """
+        if self.recipe.method is Method.MULTIMODAL and not any(
+            covered(self.targets, *pair) for chosen in self.prototypes for pair in chosen.pairs
+        ):
+            raise InvalidInputError(
+                "the method multimodal joins text with visual prototypes of what is forgotten: add "
+                "--prototypes synthesised or --prototypes few-shot"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """The edit as plain JSON values."""
+        """The edit as plain JSON values, prototypes by the digest of their rows."""
         return {
             "targets": [target.to_dict() for target in self.targets],
             "hyperparameters": self.recipe.to_dict(),
+            "prototypes": [{"kind": "text"}, *(chosen.to_dict() for chosen in self.prototypes)],
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> "Edit":
-        """Inverse of `to_dict`; other keys are left alone."""
+    def from_dict(cls, value: Mapping[str, Any], rows: Mapping[str, Tensor]) -> "Edit":
+        """Inverse of `to_dict`; other keys are left alone.
+
+        Args:
+            value: what `to_dict` gave.
+            rows: rows of the prototypes by their digest.
+        """
+        visual = [chosen for chosen in value["prototypes"] if "rows" in chosen]
         return cls(
             tuple(Target.from_dict(target) for target in value["targets"]),
             Recipe.from_dict(value["hyperparameters"]),
+            tuple(Prototypes.from_dict(chosen, rows[chosen["rows"]]) for chosen in visual),
         )
+
+
+@dataclass(frozen=True)
+class Row:
+    """Identity of a forgotten row.
+
+    Attributes:
+        pair: its (class, domain).
+        source: digest of the prototypes it comes from, None for a text row of the bank.
+    """
+
+    pair: Pair
+    source: str | None
 
 
 @dataclass(frozen=True)
@@ -54,32 +100,34 @@ class Composition:
 
     Attributes:
         projector: the one matrix.
-        forgotten: bank row numbers that are forgotten, ascending.
-        goals: where each forgotten row was sent, len(forgotten) × d.
+        forgotten: what each forgotten row is.
+        rows: the forgotten rows, k × d.
+        goals: where each of them was sent, k × d.
     """
 
     projector: Projector
-    forgotten: tuple[int, ...]
+    forgotten: tuple[Row, ...]
+    rows: Tensor
     goals: Tensor
 
-    def residual(self, bank: PromptBank, edit: Edit) -> float:
+    def residual(self, edit: Edit) -> float:
         """How much of `edit` is left undone: max over its rows of ‖f P − g‖ / ‖f − g‖.
 
         0 is complete, 1 means that nothing happened. Rows that were to stay where they are count as done.
         """
-        pairs = bank.pairs
-        worst = 0.0
-        for position, row in enumerate(self.forgotten):
-            if not covered(edit.targets, *pairs[row]):
-                continue
-            goal = self.goals[position]
-            way = float(torch.linalg.vector_norm(bank.rows[row] - goal))
-            left = float(torch.linalg.vector_norm(self.projector.apply(bank.rows[row]) - goal))
-            if not math.isfinite(left):
-                return math.inf
-            if way > 1e-9:
-                worst = max(worst, left / way)
-        return worst
+        sources = {None, *(chosen.digest for chosen in edit.prototypes)}
+        mine = [
+            place
+            for place, row in enumerate(self.forgotten)
+            if row.source in sources and covered(edit.targets, *row.pair)
+        ]
+        rows, goals = self.rows[mine], self.goals[mine]
+        way = torch.linalg.vector_norm(rows - goals, dim=1)
+        left = torch.linalg.vector_norm(self.projector.apply(rows) - goals, dim=1)
+        if not torch.isfinite(left).all():
+            return math.inf
+        moved = way > 1e-9
+        return float((left[moved] / way[moved]).max()) if moved.any() else 0.0
 
 
 def tolerance(residual: float) -> float:
@@ -90,38 +138,66 @@ def tolerance(residual: float) -> float:
 def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
     """Solve for all `edits` at once; a single request's projector is the composition of itself alone.
 
-    A row that several edits cover is forgotten with the greatest strength among them. Retained rows are used as
-    soon as one edit uses them, with the largest λr among the edits; μ is the smallest positive one among them.
+    A row that several edits cover is forgotten as the strongest of them says. Retained rows are used as soon as one
+    edit uses them, with the largest λr, sibling weight and margin among the edits; μ is the smallest positive one.
+    Every prototype that any edit brings takes part, forgotten or retained like the text row of its (class, domain).
 
     Raises:
         InvalidInputError: a target is not in the bank, or nothing would be retained.
     """
     check_targets([target for edit in edits for target in edit.targets], bank.labels)
-    # Rows are visited in the bank's order and everything else is a maximum or minimum over the
-    # requests, so the result is the same to the last bit in whatever order they come.
+    # Rows are visited in the bank's order, prototypes in the order of their digests, and everything else is a maximum
+    # or minimum over the requests: the result is the same to the last bit in whatever order they come.
     owners = _owners(bank, edits)
-    forgotten = tuple(sorted(owners))
-    retained = [row for row in range(len(bank.pairs)) if row not in owners]
+    moves = movements(bank, owners)
+    text = [Row(pair, None) for pair in bank.pairs]
+    stacked = {chosen.digest: chosen for edit in edits for chosen in edit.prototypes}
+    visual = [stacked[digest] for digest in sorted(stacked)]
+    identities = text + [Row(pair, chosen.digest) for chosen in visual for pair in chosen.pairs]
+    rows = torch.cat([bank.rows, *(chosen.rows for chosen in visual)])
+    places = {pair: number for number, pair in enumerate(bank.pairs)}
+
+    lost = [n for n, row in enumerate(identities) if places[row.pair] in owners]
+    kept = [n for n, row in enumerate(identities) if places[row.pair] not in owners]
+    decided = [owners[places[identities[n].pair]] for n in lost]
     goals = [
-        (1 - recipe.strength) * bank.rows[row] + recipe.strength * _anchor(bank, owners, row)
-        for row, recipe in sorted(owners.items())
+        rows[n]
+        + recipe.strength * (moves[places[identities[n].pair]] if recipe.anchored else -rows[n])
+        for n, recipe in zip(lost, decided, strict=True)
     ]
-    holding = [edit.recipe for edit in edits if edit.recipe.lambda_retain > 0]
-    smallest_mu = min((edit.recipe.mu for edit in edits if edit.recipe.mu > 0), default=0.0)
-    stacked = torch.stack(goals) if goals else bank.rows[:0]
-    projector = solve(
-        forget=bank.rows[list(forgotten)],
-        targets=stacked,
-        weights=torch.tensor([owners[row].lambda_forget for row in forgotten], dtype=torch.float64),
-        retain=bank.rows[retained] if holding else bank.rows[:0],
-        lambda_retain=max((recipe.lambda_retain for recipe in holding), default=0.0),
-        mu=smallest_mu,
+    forget = rows[lost]
+    targets = torch.stack(goals) if goals else forget
+    weights = torch.tensor([recipe.lambda_forget for recipe in decided], dtype=torch.float64)
+    mu = min((edit.recipe.mu for edit in edits if edit.recipe.mu > 0), default=0.0)
+    holding = [edit.recipe for edit in edits if edit.recipe.holds_retained]
+    retain, held = rows[:0], weights[:0]
+    if holding and lost:
+        retain = rows[kept]
+        held = _held(bank, owners, [identities[n].pair for n in kept], holding)
+        margin = max(recipe.margin for recipe in holding)
+        if margin > 0:
+            held = guard_margins(bank, forget, targets, weights, retain, held, mu, kept, margin)
+    projector = solve(forget, targets, weights, retain, held, mu)
+    return Composition(projector, tuple(identities[n] for n in lost), forget, targets)
+
+
+def _held(
+    bank: PromptBank, owners: Mapping[int, Recipe], kept: Sequence[Pair], holding: Sequence[Recipe]
+) -> Tensor:
+    """Weight of each retained row."""
+    pairs = bank.pairs
+    siblings = {
+        pairs[row][0] for row, fate in fates(bank, owners).items() if fate is Fate.IN_ITS_DOMAIN
+    }
+    weight = max(recipe.lambda_retain for recipe in holding)
+    factor = max(recipe.sibling_weight for recipe in holding)
+    return torch.tensor(
+        [weight * (factor if label in siblings else 1.0) for label, _ in kept], dtype=torch.float64
     )
-    return Composition(projector, forgotten, stacked)
 
 
 def _owners(bank: PromptBank, edits: Sequence[Edit]) -> dict[int, Recipe]:
-    """For each forgotten row the recipe that decides its fate."""
+    """For each forgotten row of the bank the recipe that decides its fate."""
     owners: dict[int, Recipe] = {}
     for row, (label, domain) in enumerate(bank.pairs):
         recipes = [edit.recipe for edit in edits if covered(edit.targets, label, domain)]
@@ -130,18 +206,16 @@ def _owners(bank: PromptBank, edits: Sequence[Edit]) -> dict[int, Recipe]:
     return owners
 
 
-def _priority(recipe: Recipe) -> tuple[float, bool, float]:
-    return recipe.strength, recipe.method is Method.REDIRECT, recipe.lambda_forget
+_RANK = (Method.NULLSPACE, Method.MULTIMODAL, Method.CCUP, Method.REDIRECT)
 
 
-def _anchor(bank: PromptBank, owners: Mapping[int, Recipe], row: int) -> Tensor:
-    """Where a forgotten row goes: zero, or the mean of the retained rows of its domain.
-
-    With nothing retained in the domain the anchor is the mean of the domain's rows: its classes become alike.
-    """
-    if owners[row].method is Method.NULLSPACE:
-        return torch.zeros_like(bank.rows[row])
-    domain = bank.pairs[row][1]
-    neighbours = [index for index, pair in enumerate(bank.pairs) if pair[1] == domain]
-    retained = [index for index in neighbours if index not in owners]
-    return bank.rows[retained or neighbours].mean(dim=0)
+def _priority(recipe: Recipe) -> tuple[float, ...]:
+    """Order of recipes by how much they do to a row; equal only if they do the same to it."""
+    return (
+        recipe.strength,
+        _RANK.index(recipe.method),
+        recipe.lambda_forget,
+        recipe.overshoot,
+        recipe.contraction,
+        recipe.shift,
+    )

@@ -4,9 +4,7 @@ Row convention: image features z = h W, edited z' = z P with P = I + A B, A d×k
 Every method is a setting of one weighted least-squares problem, see `solve`.
 """
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,75 +14,6 @@ from governance.errors import InvalidInputError
 
 RANK_TOLERANCE = 1e-6
 """Directions weaker than this, relative to the strongest, do not count as rank."""
-
-
-class Method(StrEnum):
-    """How forgotten rows are treated."""
-
-    REDIRECT = "redirect"
-    NULLSPACE = "nullspace"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that determines a fit besides its rows.
-
-    Attributes:
-        method: `redirect` sends forgotten rows to an anchor and holds the retained rows in place;
-            `nullspace` (arXiv 2512.14137) sends them to zero and uses no retained rows.
-        strength: α in (0, 1], how far towards the anchor (partial projection, arXiv 2512.14137).
-        lambda_forget: weight λf of the forgotten rows.
-        lambda_retain: weight λr of the retained rows; 0 means that none are used.
-        mu: weight μ of staying near the identity; 0 means the limit μ → 0.
-    """
-
-    method: Method = Method.REDIRECT
-    strength: float = 1.0
-    lambda_forget: float = 1e3
-    lambda_retain: float = 10.0
-    mu: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InvalidInputError: a value outside its range.
-        """
-        if not 0 < self.strength <= 1:
-            raise InvalidInputError(f"strength must lie in (0, 1], not {self.strength}")
-        if not 0 < self.lambda_forget < float("inf"):
-            raise InvalidInputError(f"lambda-forget must be positive, not {self.lambda_forget}")
-        for name, value in (("lambda-retain", self.lambda_retain), ("mu", self.mu)):
-            if not 0 <= value < float("inf"):
-                raise InvalidInputError(f"{name} must not be negative, not {value}")
-        if self.lambda_retain > 0 and self.mu == 0:
-            raise InvalidInputError("mu must be positive when retained rows are used")
-
-    @classmethod
-    def of(cls, method: str, strength: float = 1.0, **weights: float | None) -> "Recipe":
-        """Defaults of `method`, with the given weights where they are not None.
-
-        Raises:
-            InvalidInputError: unknown method or a value outside its range.
-        """
-        try:
-            chosen = Method(method)
-        except ValueError:
-            raise InvalidInputError(
-                f"unknown method {method!r}; known: {', '.join(Method)}"
-            ) from None
-        defaults = {"lambda_retain": 0.0, "mu": 0.0} if chosen is Method.NULLSPACE else {}
-        given = {name: value for name, value in weights.items() if value is not None}
-        return cls(method=chosen, strength=strength, **(defaults | given))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain JSON values."""
-        return asdict(self) | {"method": self.method.value}
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> "Recipe":
-        """Inverse of `to_dict`."""
-        return cls(**(value | {"method": Method(value["method"])}))
 
 
 @dataclass(frozen=True)
@@ -155,45 +84,49 @@ def digest_tensor(tensor: Tensor) -> str:
 
 def solve(
     forget: Tensor,
-    targets: Tensor,
+    goals: Tensor,
     weights: Tensor,
     retain: Tensor,
-    lambda_retain: float,
+    retain_weights: Tensor,
     mu: float,
 ) -> Projector:
-    """Minimise Σᵢ wᵢ‖fᵢ P − gᵢ‖² + λr‖R P − R‖² + μ‖P − I‖² over P.
+    """Minimise Σᵢ wᵢ‖fᵢ P − gᵢ‖² + Σⱼ vⱼ‖rⱼ P − rⱼ‖² + μ‖P − I‖² over P.
 
-    Its solution is P = I + (FᵀΛF + λr RᵀR + μI)⁻¹ FᵀΛ (G − F). Without retained rows and with μ = 0 it is the
-    limit I + F⁺(G − F), for G = (1 − α)F the partial nullspace projection I − αUUᵀ (arXiv 2512.14137).
+    Its solution is P = I + (FᵀWF + RᵀVR + μI)⁻¹ FᵀW (G − F), whatever the goals; with G = 0 it is CCUP (arXiv
+    2512.14137). Without retained rows and with μ = 0 it is the limit I + F⁺(G − F), for G = (1 − α)F the partial
+    nullspace projection I − αUUᵀ (2512.14137; with visual prototypes among F, 2512.14113).
 
     Args:
         forget: F, k × d.
-        targets: G, k × d, where each row should go.
-        weights: the diagonal of Λ, k, positive.
+        goals: G, k × d, where each row should go.
+        weights: the diagonal of W, k, positive.
         retain: R, r × d, possibly empty.
-        lambda_retain: λr.
-        mu: μ, positive unless `retain` is empty or λr is 0.
+        retain_weights: the diagonal of V, r, positive.
+        mu: μ, positive unless `retain` is empty.
 
     Raises:
         InvalidInputError: the weights make the problem numerically singular.
     """
-    forget, targets, retain = (t.to(torch.float64) for t in (forget, targets, retain))
-    difference = targets - forget
-    dimension = forget.shape[1]
+    forget, goals = forget.to(torch.float64), goals.to(torch.float64)
     if forget.shape[0] == 0:
-        return identity(dimension)
+        return identity(forget.shape[1])
     if mu == 0:
-        root = weights.to(torch.float64).sqrt().unsqueeze(1)
-        values = torch.linalg.svdvals(root * forget)
-        kept = values[values > RANK_TOLERANCE * values[0]]
-        if len(kept) == 0:  # only zero rows: there is no direction to forget
-            return identity(dimension)
-        inverse = torch.linalg.pinv(root * forget, rtol=RANK_TOLERANCE)
-        return Projector(
-            (inverse * root.T).contiguous(), difference, float((kept[0] / kept[-1]) ** 2)
-        )
-    weighted = forget.T * weights.to(torch.float64)
-    normal = weighted @ forget + lambda_retain * (retain.T @ retain)
+        return _limit(forget, goals, weights)
+    a, normal = coefficients(forget, weights, retain, retain_weights, mu)
+    eigenvalues = torch.linalg.eigvalsh(normal)
+    return Projector(a, goals - forget, float(eigenvalues[-1] / eigenvalues[0]))
+
+
+def coefficients(
+    forget: Tensor, weights: Tensor, retain: Tensor, retain_weights: Tensor, mu: float
+) -> tuple[Tensor, Tensor]:
+    """The factor A = (FᵀWF + RᵀVR + μI)⁻¹ FᵀW, d × k, which does not depend on the goals, and its normal matrix.
+
+    Raises:
+        InvalidInputError: the weights make the problem numerically singular.
+    """
+    weighted = forget.T * weights
+    normal = weighted @ forget + (retain.T * retain_weights) @ retain
     normal.diagonal().add_(mu)
     factor, failed = torch.linalg.cholesky_ex(normal)
     if failed or not torch.isfinite(factor).all():
@@ -201,6 +134,17 @@ def solve(
             "these weights are too far apart to solve for in float64; raise mu, or lower "
             "lambda-forget or lambda-retain"
         )
-    eigenvalues = torch.linalg.eigvalsh(normal)
-    a = torch.cholesky_solve(weighted, factor).contiguous()
-    return Projector(a, difference, float(eigenvalues[-1] / eigenvalues[0]))
+    return torch.cholesky_solve(weighted, factor).contiguous(), normal
+
+
+def _limit(forget: Tensor, goals: Tensor, weights: Tensor) -> Projector:
+    """The limit μ → 0 by the pseudo-inverse: the normal equations would square the condition number."""
+    root = weights.sqrt().unsqueeze(1)
+    values = torch.linalg.svdvals(root * forget)
+    kept = values[values > RANK_TOLERANCE * values[0]]
+    if len(kept) == 0:  # only zero rows: there is no direction to forget
+        return identity(forget.shape[1])
+    inverse = torch.linalg.pinv(root * forget, rtol=RANK_TOLERANCE)
+    return Projector(
+        (inverse * root.T).contiguous(), goals - forget, float((kept[0] / kept[-1]) ** 2)
+    )

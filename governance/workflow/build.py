@@ -14,13 +14,13 @@ from governance.ledger.identity import version_digest
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.tables import Dataset, Model, Request
 from governance.unlearning.bank import PromptBank
+from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.projector import Projector
 from governance.workflow.aliases import champion_number
 from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_member
 from governance.workflow.models import base_model
-from governance.workflow.prepare import capacity
 from governance.workflow.tools import Tools
 
 
@@ -97,8 +97,8 @@ def read_plan(
         requests: the active set.
         reinstated: requests that leave it; they are measured too, to show that they come back.
     """
-    members = [read_member(r.id, p) for r in requests if (p := r.projector)]
-    gone = [read_member(r.id, p) for r in reinstated if (p := r.projector)]
+    members = [read_member(session, r.id, p) for r in requests if (p := r.projector)]
+    gone = [read_member(session, r.id, p) for r in reinstated if (p := r.projector)]
     wanted = dict.fromkeys(member.dataset_id for member in [*gone, *reversed(members)])
     return Plan(
         model=model.name,
@@ -120,6 +120,8 @@ def build(tools: Tools, plan: Plan) -> Built:
     from governance.clip.fold import find_fold_path, fold, probe
 
     composition = compose(plan.bank, [member.edit for member in plan.members])
+    targets = [target for member in plan.members for target in member.targets]
+    check_capacity(capacity(plan.bank, targets, composition.projector))
     residuals = _check_residuals(plan, composition)
     clip = tools.encoder.model(plan.base)
     changed = fold(clip, find_fold_path(clip), composition.projector)
@@ -158,7 +160,7 @@ def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any
     """Residual of every request in the joint solution, refused where it exceeds what was recorded."""
     residuals = []
     for member in plan.members:
-        residual = composition.residual(plan.bank, member.edit)
+        residual = composition.residual(member.edit)
         if residual > member.tolerance:
             raise RefusedError(
                 f"together with the others request {member.request} would come back: its residual "
@@ -211,5 +213,5 @@ def measure(
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),
-        "capacity": capacity(projector),
+        "capacity": capacity(subject.bank, targets, projector),
     }

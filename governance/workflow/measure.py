@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from governance.clip.encoder import BaseModel
-from governance.datasets import DatasetRole, Manifest
+from governance.datasets import Manifest
 from governance.digests import canonical_json, digest_json
 from governance.errors import InvalidInputError
+from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.tables import Dataset, ProjectorRecord, Report, Request
 from governance.ledger.types import now
@@ -56,16 +57,7 @@ class Member:
 
 
 def read_eval_set(dataset: Dataset) -> EvalSet:
-    """Data set for scoring.
-
-    Raises:
-        InvalidInputError: it is there to make prototypes from, so it must not score.
-    """
-    if dataset.role != DatasetRole.EVAL:
-        raise InvalidInputError(
-            f"data set {dataset.name!r} has the role {dataset.role}; evaluate on one with the role "
-            f"{DatasetRole.EVAL.value}"
-        )
+    """Data set for scoring."""
     return EvalSet(
         dataset.id,
         dataset.name,
@@ -77,17 +69,17 @@ def read_eval_set(dataset: Dataset) -> EvalSet:
 
 def read_members(session: Session, requests: Sequence[Request]) -> list[Member]:
     """Requests with their newest projectors; all of them have one."""
-    return [read_member(request.id, _newest(request)) for request in requests]
+    return [read_member(session, request.id, _newest(request)) for request in requests]
 
 
-def read_member(request_id: int, projector: ProjectorRecord) -> Member:
+def read_member(session: Session, request_id: int, projector: ProjectorRecord) -> Member:
     """One request with a given projector."""
     return Member(
         request_id,
         projector.id,
         projector.digest,
         projector.tolerance,
-        Edit.from_dict(projector.recipe),
+        arrays.load_edit(session, projector),
         projector.report.dataset_id,
     )
 

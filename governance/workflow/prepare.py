@@ -16,6 +16,7 @@ from governance.ledger.types import now
 from governance.registry import Artifacts
 from governance.states import Action
 from governance.unlearning.bank import PromptBank
+from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import MAX_RESIDUAL, Edit, compose, tolerance
 from governance.unlearning.evaluation import (
     Samples,
@@ -25,7 +26,8 @@ from governance.unlearning.evaluation import (
     predict,
     summarise,
 )
-from governance.unlearning.projector import Projector, Recipe
+from governance.unlearning.projector import Projector
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow.measure import (
     EvalSet,
@@ -36,8 +38,11 @@ from governance.workflow.measure import (
     store_report,
 )
 from governance.workflow.models import base_model
+from governance.workflow.prototypes import Wanted, make_prototypes, read_shots
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance, check_action, require
+
+TEXT_ONLY = Wanted()
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,12 @@ class _Task:
 
 
 def prepare(
-    tools: Tools, actor: str, request_id: int, dataset: str | None, recipe: Recipe
+    tools: Tools,
+    actor: str,
+    request_id: int,
+    dataset: str | None,
+    recipe: Recipe,
+    wanted: Wanted = TEXT_ONLY,
 ) -> tuple[int, int]:
     """Fit the request's projector and evaluate it; a former approval is void from then on.
 
@@ -65,26 +75,28 @@ def prepare(
         request_id: the request.
         dataset: name of the data set to measure on; None if there is only one.
         recipe: method and hyperparameters.
+        wanted: prototypes besides the text rows.
 
     Returns:
         Ids of the projector and its report.
 
     Raises:
-        RefusedError: the request is in a state that cannot be prepared.
-        InvalidInputError: the data set cannot measure it.
+        RefusedError: the request is in a state that cannot be prepared, or the space is too small for the edit.
+        InvalidInputError: the data set cannot measure it, or the prototypes cannot be made.
     """
     with tools.ledger.read() as session:
         require(session, actor, "request.prepare")
         request = find_request(session, request_id)
         check_action(request, Action.PREPARE)
         task = _read_task(session, request, dataset)
-    edit = Edit(task.targets, recipe)
+        shots = read_shots(session, wanted, task.dataset.manifest.items)
+    prototypes = make_prototypes(tools, task.base, task.bank, task.targets, wanted, shots)
+    edit = Edit(task.targets, recipe, prototypes)
     composition = compose(task.bank, [edit])
-    residual = composition.residual(task.bank, edit)
+    residual = composition.residual(edit)
     full_recipe = {
         "format": 1,
         **edit.to_dict(),
-        "prototypes": "text",
         "model_weights": task.base.weights_digest,
         **task.bank_digests,
     }
@@ -94,6 +106,7 @@ def prepare(
             "--lambda-forget, or lower --lambda-retain or --mu"
         )
     projector = composition.projector
+    check_capacity(capacity(task.bank, task.targets, projector))
     digest = projector_digest(full_recipe, projector.digest)
     content = _measure(tools, task, digest, edit, projector) | {"residual": residual}
     report_digest = digest_json(content)
@@ -116,6 +129,8 @@ def prepare(
     with tools.ledger.write() as session:
         require(session, actor, "request.prepare")
         request = find_request(session, request_id)
+        for chosen in prototypes:
+            arrays.store(session, chosen.rows)
         record = ProjectorRecord(
             request_id=request_id,
             recipe=full_recipe,
@@ -165,7 +180,7 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
         record = request.projector
         if record is None:
             raise InvalidInputError(f"request {request_id} is not prepared")
-        edit = Edit.from_dict(record.recipe)
+        edit = arrays.load_edit(session, record)
         digest = record.digest
         projector = arrays.load_projector(session, record)
     content = _measure(tools, task, digest, edit, projector)
@@ -189,15 +204,6 @@ def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
         for name in ("forget_accuracy", "retain_accuracy")
     }
     return {name: value for name, value in figures.items() if value is not None}
-
-
-def capacity(projector: Projector) -> dict[str, Any]:
-    """How much of the embedding space an edit uses."""
-    return {
-        "rank": projector.rank,
-        "dimension": projector.dimension,
-        "condition": projector.condition,
-    }
 
 
 def _read_task(session: Session, request: Request, dataset: str | None) -> _Task:
@@ -233,7 +239,7 @@ def _measure(
         "before": evaluate(samples, task.bank, edit.targets, None),
         "after": evaluate(samples, task.bank, edit.targets, projector),
         "composed": _composed(samples, task, edit),
-        "capacity": capacity(projector),
+        "capacity": capacity(task.bank, edit.targets, projector),
     }
 
 
@@ -249,5 +255,5 @@ def _composed(samples: Samples, task: _Task, edit: Edit) -> dict[str, Any] | Non
         "active_requests": [member.request for member in task.others],
         "forget_accuracy": forget_share(samples, predictions, edit.targets).value,
         "retain_accuracy": summary["retain_accuracy"],
-        "capacity": capacity(together.projector),
+        "capacity": capacity(task.bank, targets, together.projector),
     }

@@ -134,7 +134,7 @@ def evaluate_version(
             number=number,
             base=base_model(model),
             bank=arrays.load_bank(session, model),
-            members=[read_member(m.request_id, m.projector) for m in version.members],
+            members=[read_member(session, m.request_id, m.projector) for m in version.members],
             reinstated=[],
         )
         projector = arrays.load_projector(session, version)

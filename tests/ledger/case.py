@@ -32,7 +32,8 @@ from governance.states import Action, Basis, Role
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.composition import compose
 from governance.unlearning.labels import LabelSpace, default_domain_templates
-from governance.unlearning.projector import Projector, Recipe, identity
+from governance.unlearning.projector import Projector, identity
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import actors, prepare, requests
 from governance.workflow.aliases import CHAMPION, take_alias

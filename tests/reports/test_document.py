@@ -3,7 +3,7 @@
 from governance.ledger.lookup import find_model, find_request, find_version
 from governance.reports.document import request_document, version_document
 from governance.reports.html import render
-from governance.unlearning.projector import Recipe
+from governance.unlearning.recipe import Recipe
 from governance.workflow import prepare, requests, versions
 from tests.workflow.shop import Shop
 

@@ -15,7 +15,7 @@ from governance.reports.document import LIMITS
 from governance.reports.html import render
 from governance.states import Action, Basis, State
 from governance.unlearning.evaluation import Predictions, Samples, forget_share, summarise
-from governance.unlearning.projector import Method
+from governance.unlearning.recipe import Method
 from governance.unlearning.targets import Target, covered
 
 VOID = {"br", "circle", "hr", "line", "link", "meta", "path", "rect"}

@@ -15,7 +15,8 @@ from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.composition import Composition, Edit, compose, tolerance
 from governance.unlearning.evaluation import Predictions, Samples, predict, summarise
 from governance.unlearning.labels import LabelSpace, default_domain_templates
-from governance.unlearning.projector import Recipe, identity
+from governance.unlearning.projector import identity
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
 pytestmark = pytest.mark.benchmark

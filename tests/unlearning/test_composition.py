@@ -11,7 +11,8 @@ from torch import Tensor
 from governance.errors import InvalidInputError
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit, compose, tolerance
-from governance.unlearning.projector import Projector, Recipe, identity
+from governance.unlearning.projector import Projector, identity
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
 FEW = settings(max_examples=20, deadline=None)

@@ -3,7 +3,7 @@
 import pytest
 
 from governance.errors import InvalidInputError
-from governance.unlearning.projector import Method, Recipe
+from governance.unlearning.recipe import Method, Recipe
 
 NAN, INF = float("nan"), float("inf")
 

@@ -17,7 +17,8 @@ from governance.unlearning.composition import (
     tolerance,
 )
 from governance.unlearning.labels import LabelSpace
-from governance.unlearning.projector import Projector, Recipe, identity
+from governance.unlearning.projector import Projector, identity
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
 BankMaker = Callable[..., PromptBank]

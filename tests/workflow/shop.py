@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from governance.ledger.database import Ledger
 from governance.states import Basis, Role
-from governance.unlearning.projector import Recipe
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import prepare, requests
 from governance.workflow.tools import Tools

@@ -14,7 +14,7 @@ from governance.errors import (
     UnavailableError,
 )
 from governance.ledger.lookup import find_request
-from governance.unlearning.projector import Recipe
+from governance.unlearning.recipe import Recipe
 from governance.workflow import datasets, prepare, requests, versions
 from tests.workflow.helpers import actions, dump, holds, report, state
 from tests.workflow.shop import Shop

@@ -10,7 +10,7 @@ from governance.errors import (
     UnavailableError,
 )
 from governance.settings import GateLimits
-from governance.unlearning.projector import Recipe
+from governance.unlearning.recipe import Recipe
 from governance.workflow import prepare, release, requests, versions
 from tests.workflow.helpers import actions, champion, dump, holds, state
 from tests.workflow.shop import Shop

@@ -16,7 +16,7 @@ from governance.errors import (
 )
 from governance.ledger.lookup import find_request
 from governance.states import TRANSITIONS, Action, Basis, Role, State
-from governance.unlearning.projector import Recipe
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import actors, prepare, requests, transition
 from tests.workflow.helpers import actions, dump, holds, state

@@ -17,7 +17,7 @@ from governance.errors import (
 from governance.ledger.lookup import find_model, find_request, find_version
 from governance.settings import GateLimits
 from governance.unlearning import composition
-from governance.unlearning.projector import Recipe
+from governance.unlearning.recipe import Recipe
 from governance.workflow import prepare, publish, release, requests, versions
 from tests.workflow.helpers import (
     actions,

@@ -1,0 +1,148 @@
+"""Making the prototypes that a preparation asks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from governance.clip.encoder import BaseModel
+from governance.datasets import DatasetRole, Item, Manifest, choose_shots
+from governance.errors import InvalidInputError
+from governance.ledger.database import Session
+from governance.ledger.lookup import find_dataset
+from governance.ledger.tables import Dataset
+from governance.unlearning.bank import Pair, PromptBank
+from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows
+from governance.unlearning.targets import Target, covered
+from governance.workflow.tools import Tools
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which prototypes the fit shall have besides the text rows.
+
+    Attributes:
+        kinds: `synthesised`, `few-shot`, or both; `text` adds nothing, since text rows always take part.
+        dataset: data set of few-shot images, with the role prototypes; None if there is only one.
+        shots: k, few-shot images of each (class, domain).
+        steps: gradient steps for each synthesised image, the budget; None for the default.
+        seed: of the draw of images, or of the synthesis.
+    """
+
+    kinds: tuple[PrototypeKind, ...] = (PrototypeKind.TEXT,)
+    dataset: str | None = None
+    shots: int = 16
+    steps: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ShotSet:
+    """A data set of prototypes read out of the ledger, free of its session."""
+
+    name: str
+    digest: str
+    location: Path
+    items: tuple[Item, ...]
+
+
+def read_shots(session: Session, wanted: Wanted, scored: Sequence[Item]) -> ShotSet | None:
+    """The data set that few-shot prototypes come from, None if none are wanted.
+
+    Args:
+        session: where to read.
+        wanted: what the preparation asks for.
+        scored: images that it is measured on; none of them may be a prototype.
+
+    Raises:
+        NotFoundError: there is no such data set.
+        InvalidInputError: it has another role, or shares an image with the scored ones.
+    """
+    if PrototypeKind.FEW_SHOT not in wanted.kinds:
+        return None
+    dataset: Dataset = find_dataset(session, wanted.dataset, DatasetRole.PROTOTYPES)
+    items = Manifest.from_json(dataset.manifest).items
+    shared = {item.digest for item in items} & {item.digest for item in scored}
+    if shared:
+        path = next(item.path for item in items if item.digest in shared)
+        raise InvalidInputError(
+            f"{len(shared)} image(s) of the prototypes in {dataset.name!r} are also scored, the first is {path}; an "
+            "image must not be in both"
+        )
+    return ShotSet(dataset.name, dataset.digest, Path(dataset.location), items)
+
+
+def make_prototypes(
+    tools: Tools,
+    base: BaseModel,
+    bank: PromptBank,
+    targets: Sequence[Target],
+    wanted: Wanted,
+    shots: ShotSet | None,
+) -> tuple[Prototypes, ...]:
+    """Make what `wanted` asks for: synthesise, or encode the chosen images.
+
+    Raises:
+        InvalidInputError: too few images, an image outside the label space, or a model without gradients.
+    """
+    made = []
+    if PrototypeKind.SYNTHESISED in wanted.kinds:
+        made.append(_synthesised(tools, base, bank, targets, wanted))
+    if shots is not None:
+        made.append(_few_shot(tools, base, bank, targets, wanted, shots))
+    return tuple(made)
+
+
+def _synthesised(
+    tools: Tools, base: BaseModel, bank: PromptBank, targets: Sequence[Target], wanted: Wanted
+) -> Prototypes:
+    """Prototypes of what is forgotten, in each domain that the label space names."""
+    from governance.clip.synthesise import Synthesis
+
+    chosen = {"seed": wanted.seed} | ({} if wanted.steps is None else {"steps": wanted.steps})
+    settings = Synthesis(**chosen)
+    rows = [
+        number
+        for number, (label, domain) in enumerate(bank.pairs)
+        if covered(targets, label, domain) and (domain is not None or not bank.labels.domains)
+    ]
+    embedded = tools.encoder.synthesise(base, bank.rows[rows], settings, tools.meter)
+    pairs = [bank.pairs[row] for row in rows for _ in range(settings.images)]
+    distinct, means = mean_rows(embedded.flatten(0, 1), pairs)
+    return Prototypes(PrototypeKind.SYNTHESISED, distinct, means, settings.to_dict())
+
+
+def _few_shot(
+    tools: Tools,
+    base: BaseModel,
+    bank: PromptBank,
+    targets: Sequence[Target],
+    wanted: Wanted,
+    shots: ShotSet,
+) -> Prototypes:
+    known = set(bank.pairs)
+    for item in shots.items:
+        if (item.label, item.domain) not in known:
+            where = "" if item.domain is None else f" in {item.domain}"
+            raise InvalidInputError(
+                f"data set {shots.name!r} has images of {item.label}{where}, which the model's label "
+                "space does not name"
+            )
+    chosen = choose_shots(shots.items, wanted.shots, wanted.seed)
+    for target in targets:
+        if not any(target.covers(*pair) for pair in chosen):
+            raise InvalidInputError(
+                f"data set {shots.name!r} has no image of what is to be forgotten: {target.describe()}"
+            )
+    items = [item for drawn in chosen.values() for item in drawn]
+    pairs: list[Pair] = [(item.label, item.domain) for item in items]
+    subset = Manifest(tuple(items)).digest
+    features = tools.encoder.features(base, subset, shots.location, items, tools.meter)
+    distinct, means = mean_rows(features, pairs)
+    settings = {
+        "dataset": shots.name,
+        "dataset_digest": shots.digest,
+        "shots": wanted.shots,
+        "seed": wanted.seed,
+        "images": subset,
+    }
+    return Prototypes(PrototypeKind.FEW_SHOT, distinct, means, settings)
