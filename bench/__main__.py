@@ -1,17 +1,16 @@
 """`python -m bench [PART …] --benchmark DIR --out DIR`."""
 
 import importlib
-import json
 import sys
 import time
 from pathlib import Path
 
 import click
 
-from bench.output import Part, Section, Settings, quote
+from bench.output import Part, Settings, quote
 from governance.errors import GovernanceError
 
-PARTS = ("methods",)
+PARTS = ("methods", "ablations", "split-half")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -172,10 +172,10 @@ def sorted_pairs(bank: PromptBank) -> list[Pair]:
 def _synthesise(
     directory: Path, bank: PromptBank, cache: Path, steps: int | None
 ) -> tuple[Tensor, dict[str, Any]]:
+    from governance.cli.context import progress_bar
     from governance.clip.load import load_model
     from governance.clip.source import parse_source
     from governance.clip.synthesise import Synthesis, synthesise
-    from governance.cli.context import progress_bar
 
     place = cache / "clip_real"
     script = [sys.executable, str(_file(directory, "prepare.py")), str(place)]
