@@ -10,7 +10,16 @@ import click
 from bench.output import Part, Settings, quote
 from governance.errors import GovernanceError
 
-PARTS = ("methods", "ablations", "split-half")
+PARTS = (
+    "methods",
+    "ablations",
+    "split-half",
+    "open-vocabulary",
+    "capacity",
+    "baselines",
+    "versions",
+    "scaling",
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

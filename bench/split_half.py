@@ -142,7 +142,7 @@ def _half(benchmark: Benchmark, seed: int) -> Tensor:
 
 def _summary(entries: list[dict[str, Any]]) -> list[Any]:
     def over(name: str) -> float:
-        return mean(entry[name] for entry in entries)
+        return float(mean(entry[name] for entry in entries))
 
     names = [", ".join(f"{k} {v:g}" for k, v in e["chosen"].items()) or "default" for e in entries]
     favourite = max(dict.fromkeys(names), key=names.count)
