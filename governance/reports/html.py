@@ -18,12 +18,12 @@ from governance.reports.chart import (
     hardest_hit,
     hardest_hit_pair,
     measurement,
-    percent,
     plot_position,
     side_share,
     targets_of,
 )
 from governance.unlearning.targets import Target
+from governance.unlearning.words import percent
 
 BASES = {
     "gdpr-17-1-a": "GDPR Art. 17(1)(a): no longer needed for the purpose it was collected for",

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from governance.reports import html
-from governance.reports.chart import MAX_ROWS, percent, points
+from governance.reports.chart import MAX_ROWS, points
 from governance.reports.document import LIMITS
 from governance.reports.html import render
 from governance.states import Action, Basis, State
 from governance.unlearning.evaluation import Predictions, Samples, forget_share, summarise
 from governance.unlearning.projector import Method
 from governance.unlearning.targets import Target, covered
+from governance.unlearning.words import percent
 
 VOID = {"br", "circle", "hr", "line", "link", "meta", "path", "rect"}
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
