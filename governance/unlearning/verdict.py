@@ -61,6 +61,7 @@ def _suppression(
     """What happened to recognition, and whether anything did."""
     n = after["n"]
     was, now = percent(before["value"]), percent(after["value"])
+    counted = f"of {n} images ({scope}) {now} are recognised, {was} before"
     if n < MIN_IMAGES:
         return [
             f"Too few images to say whether {scope} is suppressed: of {n}, {before['correct']} "
@@ -72,23 +73,18 @@ def _suppression(
             f"images), so these figures cannot show that the projection suppresses it; after it: {now}."
         ], False
     if after["high"] >= before["low"]:
-        return [
-            f"Not suppressed: {scope} is recognised in {now} of {n} images, {was} before."
-        ], False
+        return [f"Not suppressed: {counted}."], False
     if after["high"] <= SUPPRESSED:
-        words = f"Suppressed in zero-shot use: {scope} is recognised in {now} of {n} images, {was} before."
+        words = f"Suppressed in zero-shot use: {counted}."
     elif after["value"] <= FEW:
         words = (
-            f"Suppressed in zero-shot use as far as {n} images can show: {scope} is recognised in {now} of "
-            f"them, {was} before, and up to {percent(after['high'])} is possible."
+            f"Suppressed in zero-shot use as far as so few images can show: {counted}, and up to "
+            f"{percent(after['high'])} is possible."
         )
     elif after["low"] <= chance and after["value"] <= 2 * chance:
-        words = (
-            f"Suppressed to about what guessing would give ({percent(chance)}): {scope} is recognised in "
-            f"{now} of {n} images, {was} before."
-        )
+        words = f"Suppressed to about what guessing would give ({percent(chance)}): {counted}."
     else:
-        words = f"Weakened, not suppressed: {scope} is still recognised in {now} of {n} images, {was} before."
+        words = f"Weakened, not suppressed: {counted}."
     return [words], True
 
 

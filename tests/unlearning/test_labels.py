@@ -181,6 +181,7 @@ def test_default_domain_templates_use_the_right_article(domain: str, first: str)
 
 NAMES = st.lists(st.text("abcdé 中_-", min_size=1).map(str.strip).filter(bool), unique=True)
 WORDS = st.text("xyz ü", max_size=6)
+SYNONYMS = st.lists(st.text("xyzü", min_size=1, max_size=6), unique=True).map(tuple)
 
 
 @st.composite
@@ -195,7 +196,8 @@ def label_spaces(draw: st.DrawFn) -> LabelSpace:
         draw(templates),
         {domain: draw(templates) for domain in domains},
         draw(template),
-        draw(st.dictionaries(st.sampled_from(classes), st.lists(WORDS).map(tuple))),
+        draw(st.dictionaries(st.sampled_from(classes), SYNONYMS)),
+        draw(templates),
     )
 
 

@@ -1,13 +1,12 @@
 """Whether two groups of images can be told apart: a linear probe, cross-validated, and its AUC with an interval."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from governance.unlearning.evaluation import Z95
+from governance.unlearning.evaluation import wilson
 
 RIDGE = 0.05
 """Weight of the penalty, relative to the mean variance of the features."""
@@ -29,13 +28,11 @@ class Auc:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% interval from the standard error of Hanley and McNeil (1982), cut at 0 and 1."""
-        a = self.value
-        q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
-        spread = a * (1 - a) + (self.positives - 1) * (q1 - a * a)
-        spread += (self.negatives - 1) * (q2 - a * a)
-        half = Z95 * math.sqrt(max(0.0, spread) / (self.positives * self.negatives))
-        return max(0.0, a - half), min(1.0, a + half)
+        """95% score interval on the bound A(1 − A) / min(positives, negatives) of the variance (van Dantzig 1951).
+
+        Wider than Hanley and McNeil's, but never a point, not even at an AUC of 1.
+        """
+        return wilson(self.value, min(self.positives, self.negatives))
 
 
 def area_under_curve(scores: Tensor, positive: Tensor) -> float:
