@@ -150,7 +150,7 @@ def _keeping(assessment: Mapping[str, Any]) -> list[str]:
     before, after = (assessment[view]["zero_shot"]["retain"] for view in ("before", "after"))
     if before is None or after is None:
         return ["Nothing is known here about what is to be kept."]
-    moved = after["value"] - before["value"]
+    moved = round(after["value"] - before["value"], 9)  # a loss of exactly the limit counts as one
     figures = (
         f"{percent(before['value'])} before, {percent(after['value'])} after, {after['n']} images"
     )

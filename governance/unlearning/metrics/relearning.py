@@ -99,13 +99,15 @@ def relearn(
             scores = logits.clone()
             heads = unit((1 - attack.mix) * texts[replaced] + attack.mix * heads).to(texts.dtype)
         scores[:, replaced] = features @ heads.T
-        best = scores.argmax(dim=1)
+        # A tie is no recognition: an embedding that collapsed must not be found by whichever class comes first.
+        top = scores.topk(2, dim=1)
+        clear, best = top.values[:, 0] > top.values[:, 1], top.indices[:, 0]
         free = torch.ones(len(features), dtype=torch.bool)
         free[torch.cat(list(picked.values()))] = False
         mine, rest = forget & free & is_attacked[truth], ~forget & free
         scored = int(mine.sum())
-        shares.append(float((best[mine] == truth[mine]).double().mean()))
-        wrong = is_attacked[best[rest]] & (best[rest] != truth[rest])
+        shares.append(float((clear & (best == truth))[mine].double().mean()))
+        wrong = (clear & is_attacked[best] & (best != truth))[rest]
         alarms.append(float(wrong.double().sum()) / max(1, int(rest.sum())))
     return Recovery(
         recovered=sum(shares) / draws,
