@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from governance.unlearning.assessment import assess
@@ -16,6 +17,7 @@ from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.composition import Composition, Edit, compose, tolerance
 from governance.unlearning.evaluation import Predictions, Samples, predict, summarise
 from governance.unlearning.labels import LabelSpace, default_domain_templates
+from governance.unlearning.metrics.inference import area_under_curve, probe, stratified_folds
 from governance.unlearning.projector import Projector, Recipe, identity, solve
 from governance.unlearning.targets import Target
 from governance.unlearning.verdict import verdict
@@ -129,12 +131,36 @@ def test_what_five_labelled_images_bring_back(
     found = {(a["shots"], a["mix"]): a for a in shown["relearning"]}
     assert found[5, None]["recovered"] == pytest.approx(RELEARNED[edit], abs=0.08)
     assert found[5, None]["n"] == 341
+    cells = [f"{a['recovered']:.2f} ({a['false_alarms']:.2f})" for a in found.values()]
+    print(
+        f"{edit}: {dict(zip(found, cells, strict=True))}, probe {shown['probe_auc']['value']:.2f}"
+    )
     # Replacing only the text of dog, as arXiv 2506.01318 does, is the stronger attack, with more false alarms.
     for mix in (0.5, 1.0):
         assert found[5, mix]["recovered"] > found[5, None]["recovered"] + 0.1
         assert found[5, mix]["false_alarms"] > found[5, None]["false_alarms"]
     # No edit of this rank hides the class from a linear probe.
     assert shown["probe_auc"]["value"] > 0.9
+
+
+def test_the_probe_is_no_weaker_than_logistic_regression(
+    real_bank: PromptBank, samples: Samples
+) -> None:
+    targets = [Target("dog", None)]
+    edited = _edit(real_bank, targets, "redirect").apply(samples.features)
+    features = torch.nn.functional.normalize(edited, dim=1)
+    positive = torch.tensor([label == "dog" for label in samples.labels])
+    fold = stratified_folds(positive, 5, seed=0)
+    areas = []
+    for held_out in range(5):
+        train, test = fold != held_out, fold == held_out
+        x = (real_bank.dimension**0.5 * features).numpy()
+        model = LogisticRegression(solver="newton-cholesky").fit(x[train], positive[train].numpy())
+        scores = torch.from_numpy(model.decision_function(x[test]))
+        areas.append(area_under_curve(scores, positive[test]))
+    ours = probe(features, positive, 5, seed=0)
+    assert ours is not None
+    assert ours.value >= mean(areas) > 0.9
 
 
 def _edit(bank: PromptBank, targets: list[Target], name: str) -> Projector:
