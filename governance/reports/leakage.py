@@ -59,7 +59,7 @@ def leakage(assessment: Mapping[str, Any]) -> list[Group]:
 
 
 def _effort(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> list[Line]:
-    lines = []
+    lines: list[Line] = []
     for shots in assessment["protocol"]["shots"]:
         attacks = [strongest(view["relearning"], shots) for view in views]
         found = [attack for attack in attacks if attack is not None]
