@@ -13,6 +13,7 @@ from governance.ledger.database import Session
 from governance.ledger.identity import version_digest
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.tables import Dataset, Model, Request
+from governance.unlearning.assessment import overall
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import Composition, compose
@@ -31,7 +32,7 @@ class Measured:
     Attributes:
         model: name of the base model.
         number: of the version.
-        base, bank: what is needed to embed and to classify.
+        base, bank, logit_scale: what is needed to embed and to classify.
         members: requests that the version holds.
         reinstated: requests that have just left it.
     """
@@ -40,6 +41,7 @@ class Measured:
     number: int
     base: BaseModel
     bank: PromptBank
+    logit_scale: float
     members: list[Member]
     reinstated: list[Member]
 
@@ -105,6 +107,7 @@ def read_plan(
         base=base_model(model),
         labels_digest=model.labels_digest,
         bank=arrays.load_bank(session, model),
+        logit_scale=model.logit_scale,
         permission=permission,
         number=newest_version(session, model).number + 1,
         served=champion_number(session, model),
@@ -213,5 +216,8 @@ def measure(
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),
+        "overall": overall(
+            samples, subject.bank, targets, projector, subject.logit_scale, (before, after)
+        ),
         "capacity": capacity(subject.bank, targets, projector),
     }

@@ -92,6 +92,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
             labels_digest=labels_digest,
             bank_rows=arrays.store(session, bank.rows),
             bank_scores=arrays.store(session, bank.scores),
+            bank_paraphrases=arrays.store(session, bank.paraphrases),
             registered_at=now(),
         )
         session.add(model)

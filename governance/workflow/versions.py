@@ -134,6 +134,7 @@ def evaluate_version(
             number=number,
             base=base_model(model),
             bank=arrays.load_bank(session, model),
+            logit_scale=model.logit_scale,
             members=[read_member(session, m.request_id, m.projector) for m in version.members],
             reinstated=[],
         )

@@ -309,6 +309,8 @@ def test_any_version_can_be_evaluated_again(shop: Shop) -> None:
     assert again == version_report(shop.ledger, 2)
     base = report(shop.ledger, versions.evaluate_version(shop.tools, "otto", None, 1, "eval"))
     assert base["active_requests"] == []
+    assert base["overall"] is None
+    assert again["overall"]["harmonic"] > 0.9
     assert base["after"]["forget_accuracy"] is None
     assert base["after"]["retain_accuracy"] == base["before"]["retain_accuracy"]
     assert holds(shop.ledger)
