@@ -1,4 +1,4 @@
-"""Tiny models with random weights, one for each way in which an image tower can end, saved as open_clip directories."""
+"""Tiny models with random weights, one for each way in which a tower can end, saved as open_clip directories."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,10 +20,38 @@ TOWERS: dict[str, dict[str, Any]] = {
     "vit": {"layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
     "resnet": {"layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 16},
     "timm-linear": {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear"},
+    "timm-bias": {
+        "timm_model_name": "test_vit",
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "timm_proj_bias": True,
+        "timm_drop": 0.5,
+    },
     "timm-mlp": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "mlp"},
+    "attention-pool": {
+        "timm_model_name": "test_efficientnet",
+        "timm_pool": "rot_attn",
+        "timm_proj": None,
+    },
     "trunk-head": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None},
     "trunk-head-fc": {"timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": None},
+    "siglip": {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},
+    "siglip-bias": {
+        "timm_model_name": "test_vit3",
+        "timm_pool": "map",
+        "timm_proj": "none",
+        "timm_proj_bias": True,
+        "timm_drop": 0.5,
+    },
     "residual": {"timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"},
+}
+WIDTHS = {"siglip": 96, "siglip-bias": 96, "residual": 64}
+"""Towers without a projection give their own width."""
+IMAGE_SIZES = {"siglip": 160, "siglip-bias": 160}
+TEXTS: dict[str, dict[str, Any]] = {
+    "timm-linear": {"proj_bias": True},  # as SigLIP has it
+    "siglip": {"proj_bias": True, "pool_type": "last", "no_causal_mask": True},
+    "siglip-bias": {"proj_type": "none", "width": 96},
 }
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
 
@@ -43,13 +71,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
     @cache
     def make(kind: str) -> Path:
-        vision = {"image_size": 32, **TOWERS[kind]}
+        vision = {"image_size": IMAGE_SIZES.get(kind, 32), **TOWERS[kind]}
         is_timm = "timm_model_name" in vision
-        # The tower without a projection gives its own width, which is 64 in timm's test model.
         config = {
-            "embed_dim": 64 if kind == "residual" else DIMENSION,
+            "embed_dim": WIDTHS.get(kind, DIMENSION),
             "vision_cfg": vision,
-            "text_cfg": TEXT,
+            "text_cfg": TEXT | TEXTS.get(kind, {}),
         }
         torch.manual_seed(7)
         module = (open_clip.CustomTextCLIP if is_timm else open_clip.CLIP)(**config)
