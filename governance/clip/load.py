@@ -158,8 +158,6 @@ def _create(
 
 def _explained(source: Source, error: Exception) -> GovernanceError:
     """What open_clip or transformers raised, in our words."""
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"{source.describe()}: {error}")
     lines = str(error).strip().splitlines()
     message = lines[0] if lines else type(error).__name__
     offline = (
@@ -167,6 +165,8 @@ def _explained(source: Source, error: Exception) -> GovernanceError:
     )  # a directory too may name a text tower or tokenizer on the hub
     if offline or (source.directory is None and ("download" in message or "Hub" in message)):
         return UnavailableError(f"{source.describe()} could not be downloaded: {message}")
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{source.describe()}: {message}")
     return InvalidInputError(f"{source.describe()} cannot be loaded: {message}")
 
 
@@ -206,7 +206,7 @@ def _model_config(source: Source) -> dict[str, Any]:
         _ = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
     except KeyError as error:
         raise InvalidInputError(
-            f"the configuration of {source.describe()} has no {error}"
+            f"{source.describe()} cannot be loaded: its configuration has no {error}"
         ) from error
     except Exception as error:  # whatever the hub's client and the JSON reader raise
         raise _explained(source, error) from error

@@ -65,33 +65,32 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def write_model(kind: str, place: Path) -> Path:
+    """Make `place` the directory of one of `TOWERS`."""
+    vision = {"image_size": IMAGE_SIZES.get(kind, 32), **TOWERS[kind]}
+    is_timm = "timm_model_name" in vision
+    config = {
+        "embed_dim": WIDTHS.get(kind, DIMENSION),
+        "vision_cfg": vision,
+        "text_cfg": TEXT | TEXTS.get(kind, {}),
+    }
+    torch.manual_seed(7)
+    module = (open_clip.CustomTextCLIP if is_timm else open_clip.CLIP)(**config)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias"):  # or a fold that forgets the bias would go unnoticed
+                parameter.normal_(std=0.1)
+    place.mkdir()
+    written = {"model_cfg": config | {"custom_text": is_timm}, "preprocess_cfg": PREPROCESS}
+    (place / CONFIG_NAME).write_text(json.dumps(written), encoding="utf-8")
+    save_file(module.state_dict(), place / WEIGHTS_NAME)
+    return place
+
+
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Directory of one of `TOWERS`; do not change what is in it."""
-
-    @cache
-    def make(kind: str) -> Path:
-        vision = {"image_size": IMAGE_SIZES.get(kind, 32), **TOWERS[kind]}
-        is_timm = "timm_model_name" in vision
-        config = {
-            "embed_dim": WIDTHS.get(kind, DIMENSION),
-            "vision_cfg": vision,
-            "text_cfg": TEXT | TEXTS.get(kind, {}),
-        }
-        torch.manual_seed(7)
-        module = (open_clip.CustomTextCLIP if is_timm else open_clip.CLIP)(**config)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                if name.endswith("bias"):  # or a fold that forgets the bias would go unnoticed
-                    parameter.normal_(std=0.1)
-        place = tmp_path_factory.mktemp("model") / kind
-        place.mkdir()
-        written = {"model_cfg": config | {"custom_text": is_timm}, "preprocess_cfg": PREPROCESS}
-        (place / CONFIG_NAME).write_text(json.dumps(written), encoding="utf-8")
-        save_file(module.state_dict(), place / WEIGHTS_NAME)
-        return place
-
-    return make
+    return cache(lambda kind: write_model(kind, tmp_path_factory.mktemp("model") / kind))
 
 
 @pytest.fixture(scope="session")

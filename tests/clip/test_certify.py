@@ -1,8 +1,11 @@
 """A certificate is given for the edit and for nothing else, at each precision."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +14,12 @@ from torch import Tensor, nn
 from governance.clip import certify as certifying
 from governance.clip.certify import Precision, certify
 from governance.clip.fold import check_fold, folded
-from governance.clip.load import ClipModel
+from governance.clip.load import ClipModel, load_model
 from governance.clip.paths import FoldPath, find_image_path, find_text_path
+from governance.clip.source import Source
 from governance.errors import IntegrityError, InvalidInputError
 from governance.unlearning.projector import Projector, digest_tensor, identity
+from tests.clip.conftest import write_model
 
 KINDS = [
     "vit",
@@ -126,7 +131,7 @@ def test_a_layer_that_is_not_the_last_is_refused(loaded: Loaded) -> None:
 
 def test_a_projection_that_open_clip_cannot_add_is_refused(loaded: Loaded) -> None:
     model = loaded("residual")  # pools with a layer that only configurations without projection get
-    with pytest.raises(InvalidInputError, match="open_clip cannot add one .*attention pooling"):
+    with pytest.raises(InvalidInputError, match=r"open_clip cannot add one .*attention pooling"):
         check_fold(model)
 
 
@@ -169,3 +174,22 @@ def test_other_failures_at_full_precision_are_not_hidden(
     monkeypatch.setattr(certifying, "_features", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         check_fold(vit)
+
+
+def measure() -> None:
+    """Print the figures of ``docs/design.md``, over `KINDS`, the embedded model and the shared benchmark's."""
+    found: dict[Precision, list[float]] = {precision: [] for precision in Precision}
+    with tempfile.TemporaryDirectory() as name:
+        sources = [Source(f"local-dir:{write_model(kind, Path(name) / kind)}") for kind in KINDS]
+        benchmark = os.environ.get("GOVERNANCE_BENCHMARK")
+        named = [f"local-dir:{benchmark}/clip_real"] if benchmark else []
+        for source in [*sources, Source("demo"), *map(Source, named)]:
+            model = load_model(source)
+            for measured in check_fold(model, [find_image_path(model), find_text_path(model)]):
+                found[measured.precision].append(measured.error)
+    for precision, errors in found.items():
+        print(f"{precision}: {min(errors):.1e} … {max(errors):.1e} of {len(errors)} towers")
+
+
+if __name__ == "__main__":
+    measure()
