@@ -16,6 +16,8 @@ _IMAGE_LAYERS = (
     "visual.head.pool.proj",
     "visual.trunk.head",
     "visual.trunk.head.fc",
+    "visual.trunk.fc",
+    "visual.trunk.classifier",
 )
 """Where open_clip's image towers end in a linear layer, in the order to try."""
 

@@ -35,6 +35,12 @@ TOWERS: dict[str, dict[str, Any]] = {
     },
     "trunk-head": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None},
     "trunk-head-fc": {"timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": None},
+    "trunk-fc": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": None},
+    "trunk-classifier": {
+        "timm_model_name": "test_efficientnet",
+        "timm_pool": "avg",
+        "timm_proj": None,
+    },
     "siglip": {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},
     "siglip-bias": {
         "timm_model_name": "test_vit3",

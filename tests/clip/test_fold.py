@@ -16,7 +16,16 @@ from governance.errors import InvalidInputError
 from governance.unlearning.projector import digest_tensor, identity
 from tests.clip.test_certify import KINDS, digests, projector
 
-WITH_BIAS = {"resnet", "timm-bias", "attention-pool", "trunk-head", "trunk-head-fc", "siglip-bias"}
+WITH_BIAS = {
+    "resnet",
+    "timm-bias",
+    "attention-pool",
+    "trunk-head",
+    "trunk-head-fc",
+    "trunk-fc",
+    "trunk-classifier",
+    "siglip-bias",
+}
 SIGLIP = {"siglip", "siglip-bias"}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

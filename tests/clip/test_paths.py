@@ -22,6 +22,8 @@ IMAGE = {
     "attention-pool": FoldPath("visual.head.pool.proj", is_linear=True),
     "trunk-head": FoldPath("visual.trunk.head", is_linear=True),
     "trunk-head-fc": FoldPath("visual.trunk.head.fc", is_linear=True),
+    "trunk-fc": FoldPath("visual.trunk.fc", is_linear=True),
+    "trunk-classifier": FoldPath("visual.trunk.classifier", is_linear=True),
     "siglip": FoldPath("visual.head.proj", is_linear=True, config=ADDED),
     "siglip-bias": FoldPath("visual.head.proj", is_linear=True, config=ADDED),
 }
