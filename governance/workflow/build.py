@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from governance.clip.encoder import BaseModel, weights_digest_with
 from governance.errors import RefusedError
@@ -23,6 +21,9 @@ from governance.workflow.aliases import champion_number
 from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_member
 from governance.workflow.models import base_model
 from governance.workflow.tools import Tools
+
+if TYPE_CHECKING:
+    from governance.clip.fold import Fold
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Built:
 
     plan: Plan
     composition: Composition
-    changed: dict[str, Tensor]
+    fold: "Fold"
     weights_digest: str
     digest: str
     recipe: dict[str, Any]
@@ -119,16 +120,15 @@ def read_plan(
 
 
 def build(tools: Tools, plan: Plan) -> Built:
-    """Compose, guard against resurrection, fold, probe, evaluate."""
-    from governance.clip.fold import find_fold_path, fold, probe
+    """Compose, guard against resurrection, fold and certify, evaluate."""
+    from governance.clip.fold import fold
 
     composition = compose(plan.bank, [member.edit for member in plan.members])
     targets = [target for member in plan.members for target in member.targets]
     check_capacity(capacity(plan.bank, targets, composition.projector))
     residuals = _check_residuals(plan, composition)
     clip = tools.encoder.model(plan.base)
-    changed = fold(clip, find_fold_path(clip), composition.projector)
-    probe_error = probe(clip, changed, composition.projector)
+    folded = fold(clip, composition.projector)
     recipe = {
         "format": 1,
         "active": [
@@ -140,14 +140,15 @@ def build(tools: Tools, plan: Plan) -> Built:
             for member in plan.members
         ],
         "residuals": residuals,
-        "probe_error": probe_error,
+        "probe_error": folded.error,
+        "config": {section: dict(changes) for section, changes in folded.config.items()},
         "condition": composition.projector.condition,
     }
     return Built(
         plan=plan,
         composition=composition,
-        changed=changed,
-        weights_digest=weights_digest_with(clip, changed),
+        fold=folded,
+        weights_digest=weights_digest_with(clip, folded),
         digest=version_digest(
             plan.base.weights_digest,
             plan.labels_digest,

@@ -140,6 +140,11 @@ def test_model_check_probes_the_fold(home: Path, cli: Cli) -> None:
     record = cli("model", "check", "--json").json
     assert record["ok"] is True
     assert 0 < record["probe_error"] < 1e-5
+    assert [c["precision"] for c in record["certificates"]] == ["fp32", "fp16", "bf16"]
+    assert all(0 < c["error"] <= c["tolerance"] for c in record["certificates"])
+    printed = cli("model", "check").out
+    assert "a fold is exact to" in printed
+    assert all(name in printed for name in ("fp32", "fp16", "bf16", "arithmetic"))
 
 
 @pytest.mark.parametrize("format_", ["html", "json"])
