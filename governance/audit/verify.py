@@ -101,7 +101,8 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
         checked["models"] += 1
         if digest_json(model.labels) != model.labels_digest:
             yield Fault(f"model {model.name}", "its label space has another digest")
-        yield from _missing(f"model {model.name}", known, model.bank_rows, model.bank_scores)
+        bank = (model.bank_rows, model.bank_scores, model.bank_paraphrases)
+        yield from _missing(f"model {model.name}", known, *bank)
     for dataset in every(session, Dataset):
         checked["data sets"] += 1
         if digest_bytes(dataset.manifest.encode()) != dataset.digest:

@@ -1,5 +1,6 @@
 """Printing figures, gates and requests for people."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,11 @@ import click
 
 from governance.cli.context import fraction, table
 from governance.digests import short
+from governance.reports.leakage import leakage
 from governance.unlearning.targets import Target, describe_all
+
+WIDTH = 100
+"""Columns of running text."""
 
 
 def share(value: float | None, counts: Mapping[str, Any] | None) -> str:
@@ -30,6 +35,15 @@ def print_report(report: Mapping[str, Any]) -> None:
             rows.append([f"{label}, domain prompts", *cells])
     click.echo(f"Accuracy on {report['dataset']['name']} (95% interval):")
     table(rows, ["", "before", "after"])
+    if "assessment" in report:
+        print_leakage(report["assessment"])
+        click.echo(textwrap.fill(report["verdict"], WIDTH))
+    if report.get("overall"):
+        figures = ", ".join(
+            f"{name} {report['overall'][key]:.3f}"
+            for key, name in (("harmonic", "H"), ("aus", "AUS"), ("rus", "RUS"))
+        )
+        click.echo(f"In one number: {figures}")
     composed = report.get("composed")
     if composed:
         active = ", ".join(map(str, composed["active_requests"]))
@@ -64,6 +78,17 @@ def describe_prototypes(prototypes: Sequence[Mapping[str, Any]]) -> str:
             case kind:
                 words.append(kind)
     return "fitted on " + ", ".join(words)
+
+
+def print_leakage(assessment: Mapping[str, Any]) -> None:
+    """The most important of what still leaks; reports and JSON hold the rest."""
+    rows = [
+        [line.name, *(cell.text for cell in line.cells)]
+        for group in leakage(assessment)
+        for line in group.lines
+        if line.brief
+    ]
+    table(rows, ["what still leaks", "before", "after", "random edit, same rank"])
 
 
 def scope(entry: Mapping[str, Any]) -> str:

@@ -142,19 +142,27 @@ def rollback(
     "-o", "--output", "dest", metavar="DIR", required=True, type=click.Path(path_type=Path),
     help="Directory to make.",
 )  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True,
+    help="Of the weights written; the edit is certified at it.",
+)  # fmt: skip
 @model_option
 @common
 @pass_invocation
-def export(invocation: Invocation, number: int, dest: Path, model: str | None) -> None:
+def export(
+    invocation: Invocation, number: int, dest: Path, precision: str, model: str | None
+) -> None:
     """Write version N as an open_clip directory that stock open_clip loads.
 
     open_clip.create_model_from_pretrained('local-dir:DIR') gives the edited model.
     """
     from governance.workflow import versions
 
-    name, path = versions.export(invocation.tools, invocation.acting, model, number, dest)
-    record = {"model": name, "version": number, "path": str(path.absolute())}
-    text = f"Exported {name} version {number} to {path}\nload it as local-dir:{path.absolute()}"
+    name, path, exported = versions.export(
+        invocation.tools, invocation.acting, model, number, dest, precision
+    )
+    record = {"model": name, "version": number, "path": str(path.absolute()), **exported}
+    text = f"Exported {name} version {number} at {precision} to {path}\n{exported['load']}"
     invocation.emit(record, lambda: click.echo(text))
 
 

@@ -1,6 +1,6 @@
 """What the workflow needs of a model: its features, its fold, its export. Loads open_clip only when it must."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from governance.progress import Meter, silent
 from governance.unlearning.projector import digest_tensor
 
 if TYPE_CHECKING:
+    from governance.clip.fold import Fold
     from governance.clip.load import ClipModel
     from governance.clip.synthesise import Synthesis
 
@@ -109,7 +110,10 @@ class Encoder:
         return synthesise(self.model(base), goals, settings, self._directory, meter)
 
 
-def weights_digest_with(model: "ClipModel", changed: Mapping[str, Tensor]) -> str:
-    """Digest of the weights after replacing tensors."""
-    replaced = {name: digest_tensor(tensor) for name, tensor in changed.items()}
-    return digest_mapping({**model.tensor_digests, **replaced})
+def weights_digest_with(model: "ClipModel", fold: "Fold") -> str:
+    """Digest of the weights of the edited model, at the precision of the fold."""
+    if fold.precision == "fp32":  # the digests of what did not change are known
+        replaced = {name: digest_tensor(tensor) for name, tensor in fold.tensors.items()}
+        return digest_mapping({**model.tensor_digests, **replaced})
+    state = fold.state(model)
+    return digest_mapping({name: digest_tensor(tensor) for name, tensor in state.items()})

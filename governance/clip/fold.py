@@ -1,88 +1,133 @@
-"""Folding P into the final image projection, and the probe that refuses a wrong fold."""
+"""Folding P into the final projections: tensors and configuration that change, certified before anybody uses them."""
 
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from governance.clip.load import ClipModel, no_grad_features
-from governance.errors import IntegrityError, InvalidInputError
+from governance.clip.certify import Certificate, Precision, certify
+from governance.clip.load import ClipModel
+from governance.clip.paths import FoldPath, find_image_path, find_text_path
+from governance.errors import InvalidInputError
 from governance.unlearning.projector import Projector
-
-PROBE_TOLERANCE = 1e-5
-"""Largest relative difference between the folded tower and features P at float32."""
-
-_LINEAR_PATHS = (
-    "visual.attnpool.c_proj",
-    "visual.head.proj",
-    "visual.head.mlp.fc2",
-    "visual.trunk.head",
-    "visual.trunk.head.fc",
-)
-"""Where open_clip's towers end in a linear layer, in the order to try."""
 
 
 @dataclass(frozen=True)
-class FoldPath:
-    """The tensor or layer that holds the final image projection.
+class Fold:
+    """What an edit changes in a model.
 
     Attributes:
-        name: ``visual.proj`` (a w × d parameter) or the path of a linear layer.
-        is_linear: which of the two.
+        tensors: of the state dict, changed or new, at `precision`.
+        config: section of ``model_cfg`` → keys that change; empty unless a tower had no projection.
+        precision: of the weights that will be written.
+        certificates: one for each edited side.
     """
 
-    name: str
-    is_linear: bool
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Mapping[str, Any]]
+    precision: Precision
+    certificates: tuple[Certificate, ...]
+
+    @property
+    def error(self) -> float:
+        """Largest relative error of the certificates, 0 if nothing was edited."""
+        return max((found.error for found in self.certificates), default=0.0)
+
+    def state(self, model: ClipModel) -> dict[str, Tensor]:
+        """State dict of the edited model, at `precision`.
+
+        Raises:
+            InvalidInputError: a weight is too large for the precision.
+        """
+        dtype = self.precision.dtype
+        return {
+            name: _rounded(name, tensor, dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in {**model.module.state_dict(), **self.tensors}.items()
+        }
+
+    def edited_config(self, model: ClipModel) -> dict[str, Any]:
+        """Configuration of the edited model."""
+        config = deepcopy(model.config)
+        for section, changes in self.config.items():
+            config["model_cfg"][section].update(changes)
+        return config
 
 
-def find_fold_path(model: ClipModel) -> FoldPath:
-    """Find the projection that P can be multiplied into.
+def fold(
+    model: ClipModel,
+    projector: Projector,
+    text_projector: Projector | None = None,
+    precision: Precision = Precision.FP32,
+) -> Fold:
+    """Fold an edit into a model and certify the result.
+
+    Computed in float64 and rounded to `precision` last: ``proj ← proj P`` for a parameter, ``W ← PᵀW`` and ``b ← b P``
+    for a linear layer. An edit without factors changes nothing, so that the version with no request is the base model.
+
+    Args:
+        model: the unedited model.
+        projector: P of the image features, d × d.
+        text_projector: P of the text features, or None to leave the text tower alone.
+        precision: of the weights that will serve.
 
     Raises:
-        InvalidInputError: the image tower does not end in a linear map.
+        InvalidInputError: the model cannot carry the edit; the message says why.
+        IntegrityError: the folded tower does not give features P.
     """
-    projection = getattr(model.module.visual, "proj", None)
-    if isinstance(projection, nn.Parameter):
-        return FoldPath("visual.proj", is_linear=False)
-    for name in _LINEAR_PATHS:
-        layer = _lookup(model.module, name)
-        if isinstance(layer, nn.Linear) and layer.out_features == model.dimension:
-            return FoldPath(name, is_linear=True)
-    raise InvalidInputError(
-        f"the image tower of {model.source.describe()} does not end in a linear projection that an "
-        "edit could be folded into"
-    )
+    edits = [(find_image_path(model), projector)]
+    if text_projector is not None:
+        edits.append((find_text_path(model), text_projector))
+    tensors: dict[str, Tensor] = {}
+    config: dict[str, Mapping[str, Any]] = {}
+    certificates = []
+    for path, edit in edits:
+        if edit.a.shape[1] == 0:
+            continue
+        changed = folded(model, path, edit, precision)
+        certificates.append(certify(model, path, changed, edit, precision))
+        tensors |= changed
+        config |= path.config
+    return Fold(tensors, config, precision, tuple(certificates))
 
 
-def fold(model: ClipModel, path: FoldPath, projector: Projector) -> dict[str, Tensor]:
-    """Tensors of the state dict that the edit changes.
+def unedited(precision: Precision = Precision.FP32) -> Fold:
+    """The fold of no edit."""
+    return Fold({}, {}, precision, ())
 
-    Computed in float64 and cast to the tensor's dtype last: ``proj ← proj P`` for a parameter, ``W ← PᵀW`` and
-    ``b ← b P`` for a linear layer.
-    """
-    state = model.module.state_dict()
+
+def folded(
+    model: ClipModel, path: FoldPath, projector: Projector, precision: Precision = Precision.FP32
+) -> dict[str, Tensor]:
+    """Tensors that the edit changes or adds at `path`, not yet certified."""
+    state = _with_identity(model, path) if path.config else model.module.state_dict()
     if not path.is_linear:
-        weight = state[path.name]
-        return {path.name: projector.apply(weight.to(torch.float64)).to(weight.dtype)}
-    changed = {}
-    weight = state[f"{path.name}.weight"]
-    folded = projector.apply(weight.to(torch.float64).T).T
-    changed[f"{path.name}.weight"] = folded.to(weight.dtype).contiguous()
-    bias = state.get(f"{path.name}.bias")
-    if bias is not None:
-        changed[f"{path.name}.bias"] = projector.apply(bias.to(torch.float64)).to(bias.dtype)
-    return changed
+        product = {path.name: projector.apply(state[path.name].to(torch.float64))}
+    else:
+        weight, bias = state[f"{path.name}.weight"], state.get(f"{path.name}.bias")
+        product = {f"{path.name}.weight": projector.apply(weight.to(torch.float64).T).T}
+        if bias is not None:
+            product[f"{path.name}.bias"] = projector.apply(bias.to(torch.float64))
+    return {name: _rounded(name, t, precision.dtype).contiguous() for name, t in product.items()}
 
 
-def probe_path(model: ClipModel, path: FoldPath) -> float:
-    """Fold a random edit at `path` and probe it: the identity would pass anywhere.
+def check_fold(
+    model: ClipModel,
+    paths: Sequence[FoldPath] | None = None,
+    precisions: Sequence[Precision] = tuple(Precision),
+) -> list[Certificate]:
+    """Fold a random edit and certify it: the identity would pass anywhere.
 
-    Returns:
-        Largest relative error.
+    Args:
+        model: the unedited model.
+        paths: where; the image tower's own path if not given.
+        precisions: at which precisions.
 
     Raises:
-        IntegrityError: `path` is not where the image features come from.
+        IntegrityError: a path is not where the features come from, or a precision is too coarse.
+        InvalidInputError: the model cannot carry an edit.
     """
     generator = torch.Generator().manual_seed(0)
     shape = (model.dimension, min(4, model.dimension))
@@ -91,45 +136,28 @@ def probe_path(model: ClipModel, path: FoldPath) -> float:
         for _ in range(2)
     )
     edit = Projector(a, b.T.contiguous(), 1.0)
-    return probe(model, fold(model, path, edit), edit)
+    return [
+        certify(model, path, folded(model, path, edit, precision), edit, precision)
+        for path in (paths if paths is not None else [find_image_path(model)])
+        for precision in precisions
+    ]
 
 
-def probe(model: ClipModel, changed: dict[str, Tensor], projector: Projector) -> float:
-    """Run a random batch through the edited tower and compare it with features P.
-
-    The model is left as it was.
-
-    Returns:
-        Largest difference relative to the largest feature.
-
-    Raises:
-        IntegrityError: the difference exceeds `PROBE_TOLERANCE`; the fold must not be used.
-    """
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(4, 3, *model.image_size, generator=generator)
-    expected = projector.apply(no_grad_features(model.module, images).to(torch.float64))
-    state = model.module.state_dict()
-    unknown = sorted(changed.keys() - state.keys())
-    if unknown:
-        raise IntegrityError(f"the model has no tensor {unknown[0]}")
-    original = {name: state[name].clone() for name in changed}
-    try:
-        model.module.load_state_dict(changed, strict=False)
-        actual = no_grad_features(model.module, images).to(torch.float64)
-    finally:
-        model.module.load_state_dict(original, strict=False)
-    scale = float(expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
-    error = float((actual - expected).abs().max()) / scale
-    if not error <= PROBE_TOLERANCE:
-        raise IntegrityError(
-            f"the folded image tower differs from the edit by {error:.1e} (allowed "
-            f"{PROBE_TOLERANCE:.0e}); this model cannot carry the edit"
-        )
-    return error
+def _with_identity(model: ClipModel, path: FoldPath) -> dict[str, Tensor]:
+    """The projection that open_clip adds by configuration, as long as it changes nothing."""
+    eye = torch.eye(model.dimension)
+    if not path.is_linear:
+        return {path.name: eye}
+    text = model.config["model_cfg"]["text_cfg"].get("proj_bias")
+    image = model.config["model_cfg"]["vision_cfg"].get("timm_proj_bias")
+    bias = {f"{path.name}.bias": torch.zeros(model.dimension)}
+    return {f"{path.name}.weight": eye} | (
+        bias if (image if path.side == "image" else text) else {}
+    )
 
 
-def _lookup(module: nn.Module, path: str) -> Any:
-    found: Any = module
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
+def _rounded(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    rounded = tensor.to(dtype)
+    if dtype == torch.float16 and not torch.equal(rounded.isfinite(), tensor.isfinite()):
+        raise InvalidInputError(f"{name} holds values too large for fp16; use bf16 or fp32")
+    return rounded

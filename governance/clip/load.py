@@ -1,21 +1,27 @@
 """Loading an open_clip model with everything that its state dict does not say."""
 
-import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor, nn
 
-from governance.clip.source import CONFIG_NAME, Source
-from governance.digests import digest_json, digest_mapping
-from governance.errors import IntegrityError, InvalidInputError, NotFoundError, UnavailableError
+from governance.clip.huggingface import TextFiles, find_text_files
+from governance.clip.source import HUB_PREFIX, Source
+from governance.digests import digest_bytes, digest_json, digest_mapping
+from governance.errors import (
+    GovernanceError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from governance.unlearning.projector import digest_tensor
 
 
@@ -30,6 +36,8 @@ class ClipModel:
         preprocess: PIL image → 3 × H × W tensor.
         tokenize: prompts → token ids.
         tensor_digests: digest of each tensor of the state dict.
+        files: of a Hugging Face text tower or tokenizer that lies in the model's directory, as an exported directory
+            holds them, path → bytes.
     """
 
     source: Source
@@ -38,6 +46,7 @@ class ClipModel:
     preprocess: Callable[[Any], Tensor]
     tokenize: Callable[[list[str]], Tensor]
     tensor_digests: dict[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def weights_digest(self) -> str:
@@ -46,8 +55,9 @@ class ClipModel:
 
     @property
     def config_digest(self) -> str:
-        """Digest of architecture and image preprocessing, which the weights do not say."""
-        return digest_json(self.config)
+        """Digest of architecture, image preprocessing and text files, which the weights do not say."""
+        files = {name: digest_bytes(content) for name, content in self.files.items()}
+        return digest_json(self.config | ({"files": files} if files else {}))
 
     @property
     def dimension(self) -> int:
@@ -85,16 +95,19 @@ def load_model(
     """
     source.check_files()
     with _quiet():
-        module, preprocess, tokenize = _create(source)
+        model_cfg = _model_config(source)
+        text = find_text_files(source.directory, model_cfg["text_cfg"])
+        module, preprocess, tokenize = _create(source, model_cfg, text)
     module.eval()
     state = module.state_dict()
     model = ClipModel(
         source=source,
         module=module,
-        config=_config(source, module),
+        config=_config(model_cfg, text, module),
         preprocess=preprocess,
         tokenize=tokenize,
         tensor_digests={name: digest_tensor(tensor) for name, tensor in state.items()},
+        files=text.content,
     )
     if expected_digest is not None and model.weights_digest != expected_digest:
         raise IntegrityError(
@@ -111,32 +124,50 @@ def load_model(
 
 
 def _create(
-    source: Source,
+    source: Source, model_cfg: dict[str, Any], text: TextFiles
 ) -> tuple[nn.Module, Callable[[Any], Tensor], Callable[[list[str]], Tensor]]:
-    known = source.name in open_clip.list_models()
-    if source.directory is None and not source.name.startswith("hf-hub:") and not known:
-        raise InvalidInputError(
-            f'open_clip has no configuration {source.name!r}; see `python -c "import open_clip; '
-            'print(open_clip.list_models())"`, or name a directory as local-dir:PATH'
-        )
     _check_activation(source)
+    text_cfg = model_cfg["text_cfg"]
+    overrides: dict[str, Any] = {}
+    if text.model is not None:
+        # The weights of the tower are in the checkpoint; only its architecture is read from there.
+        own = {"hf_model_name": str(text.model), "hf_model_pretrained": False}
+        overrides = {"text_cfg": text_cfg | own}
     try:
         model, preprocess = open_clip.create_model_from_pretrained(
             source.open_clip_name,
             pretrained=source.pretrained,
             force_quick_gelu=source.quick_gelu,
+            **overrides,
         )
-        tokenize = open_clip.get_tokenizer(source.open_clip_name)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{source.describe()}: {error}") from error
+        if text.tokenizer in (None, source.directory):
+            tokenize = open_clip.get_tokenizer(source.open_clip_name)
+        else:  # open_clip would look in the model's directory itself
+            tokenize = open_clip.tokenizer.HFTokenizer(
+                str(text.tokenizer),
+                context_length=text_cfg.get(
+                    "context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH
+                ),
+                tokenizer_mode=text_cfg.get("tokenizer_mode"),
+                **text_cfg.get("tokenizer_kwargs", {}),
+            )
     except Exception as error:  # open_clip raises bare RuntimeErrors and whatever its readers raise
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if source.directory is None and ("download" in message or "Hub" in message):
-            raise UnavailableError(
-                f"the weights of {source.describe()} could not be downloaded: {message}"
-            ) from error
-        raise InvalidInputError(f"{source.describe()} cannot be loaded: {message}") from error
+        raise _explained(source, error) from error
     return model, preprocess, tokenize
+
+
+def _explained(source: Source, error: Exception) -> GovernanceError:
+    """What open_clip or transformers raised, in our words."""
+    lines = str(error).strip().splitlines()
+    message = lines[0] if lines else type(error).__name__
+    offline = (
+        "huggingface.co" in message
+    )  # a directory too may name a text tower or tokenizer on the hub
+    if offline or (source.directory is None and ("download" in message or "Hub" in message)):
+        return UnavailableError(f"{source.describe()} could not be downloaded: {message}")
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{source.describe()}: {message}")
+    return InvalidInputError(f"{source.describe()} cannot be loaded: {message}")
 
 
 def _check_activation(source: Source) -> None:
@@ -162,24 +193,36 @@ def _check_activation(source: Source) -> None:
         )
 
 
-def _config(source: Source, module: nn.Module) -> dict[str, Any]:
-    """What ``open_clip_config.json`` of this model says; the model object does not carry it."""
-    if source.directory is not None:
-        text = (source.directory / CONFIG_NAME).read_text(encoding="utf-8")
-        model_cfg = json.loads(text)["model_cfg"]
-    elif source.name.startswith("hf-hub:"):
-        from open_clip.factory import _get_hf_config
-
-        model_cfg = _get_hf_config(source.name.removeprefix("hf-hub:"))["model_cfg"]
-    else:
-        model_cfg = deepcopy(open_clip.get_model_config(source.name))
+def _model_config(source: Source) -> dict[str, Any]:
+    """``model_cfg`` of a model; the model object does not carry it."""
+    known = source.name in open_clip.list_models()
+    if source.directory is None and not source.name.startswith(HUB_PREFIX) and not known:
+        raise InvalidInputError(
+            f'open_clip has no configuration {source.name!r}; see `python -c "import open_clip; '
+            'print(open_clip.list_models())"`, or name a directory as local-dir:PATH'
+        )
+    try:
+        config: dict[str, Any] = deepcopy(open_clip.get_model_config(source.open_clip_name))
+        _ = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    except KeyError as error:
+        raise InvalidInputError(
+            f"{source.describe()} cannot be loaded: its configuration has no {error}"
+        ) from error
+    except Exception as error:  # whatever the hub's client and the JSON reader raise
+        raise _explained(source, error) from error
     if source.quick_gelu:
-        model_cfg["quick_gelu"] = True
+        config["quick_gelu"] = True
+    return config
+
+
+def _config(model_cfg: dict[str, Any], text: TextFiles, module: nn.Module) -> dict[str, Any]:
+    """What ``open_clip_config.json`` of this model says."""
     preprocess = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in module.visual.preprocess_cfg.items()  # type: ignore[union-attr, operator]
     }
-    return {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    text_cfg = model_cfg["text_cfg"] | dict(text.names)
+    return {"model_cfg": model_cfg | {"text_cfg": text_cfg}, "preprocess_cfg": preprocess}
 
 
 @contextmanager

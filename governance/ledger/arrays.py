@@ -50,6 +50,7 @@ def load_bank(session: Session, model: Model) -> PromptBank:
         LabelSpace.from_dict(model.labels),
         load(session, model.bank_rows),
         load(session, model.bank_scores),
+        load(session, model.bank_paraphrases),
     )
 
 

@@ -38,6 +38,7 @@ def model_facts(model: Model) -> Facts:
         "labels_digest": model.labels_digest,
         "bank_rows": model.bank_rows,
         "bank_scores": model.bank_scores,
+        "bank_paraphrases": model.bank_paraphrases,
     }
 
 

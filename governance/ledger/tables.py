@@ -86,6 +86,7 @@ class Model(Base):
     labels_digest: Mapped[str] = mapped_column(Digest)
     bank_rows: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
     bank_scores: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
+    bank_paraphrases: Mapped[str] = mapped_column(ForeignKey("arrays.digest"))
     registered_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from governance.unlearning.targets import Target, covered
+from governance.unlearning.words import percent
 
 MAX_ROWS = 20
 """Classes or domains shown one by one; of a larger label space the forgotten and the most changed ones."""
@@ -135,18 +136,6 @@ class HeatMap:
     domains: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Cell | None]]]
     omitted: int
-
-
-def percent(value: float | None) -> str:
-    """A fraction with one decimal; never rounded up to all or down to nothing."""
-    if value is None:
-        return "–"
-    text = f"{100 * value:.1f}%"
-    if text == "100.0%" and value < 1:
-        return ">99.9%"
-    if text == "0.0%" and value > 0:
-        return "<0.1%"
-    return text
 
 
 def points(before: float | None, after: float | None) -> str:

@@ -18,12 +18,13 @@ from governance.reports.chart import (
     hardest_hit,
     hardest_hit_pair,
     measurement,
-    percent,
     plot_position,
     side_share,
     targets_of,
 )
+from governance.reports.leakage import leakage
 from governance.unlearning.targets import Target
+from governance.unlearning.words import percent
 
 BASES = {
     "gdpr-17-1-a": "GDPR Art. 17(1)(a): no longer needed for the purpose it was collected for",
@@ -160,6 +161,11 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
             measurement(report, document, targets, index)
             for index, report in enumerate(document["reports"], start=1)
         ],
+        "leaks": [
+            {"dataset": report["dataset"], "groups": leakage(assessment), "assessment": assessment}
+            for report in document["reports"]
+            if (assessment := report.get("assessment"))
+        ],
         "history": [_event(event) for event in document["history"]],
         "head": document["ledger_head"],
     }
@@ -184,13 +190,14 @@ def _images_of(targets: Sequence[Target]) -> str:
 def _summary(document: Mapping[str, Any], targets: Sequence[Target]) -> list[dict[str, Any]]:
     version = document["version"]
     opening = _version_opening(document) if version else _request_opening(document)
-    blocks: list[dict[str, Any]] = [{"heading": None, "lines": opening}]
+    blocks: list[dict[str, Any]] = [{"heading": None, "verdict": None, "lines": opening}]
     for report in document["reports"]:
         dataset = report["dataset"]
         classes = len(document["model"]["classes"])
         lines = (_version_lines if version else _request_lines)(report, classes)
         blocks.append(
             {
+                "verdict": report.get("verdict"),
                 "heading": f"Measured on the data set “{dataset['name']}”, {_images(dataset['images'])}",
                 "lines": [*lines, *_retain_lines(report, targets), *_composed_lines(report)],
             }

@@ -4,7 +4,7 @@ Composing and evaluating versions needs only the bank, neither the model nor its
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,18 +18,21 @@ Pair = tuple[str, str | None]
 
 @dataclass(frozen=True)
 class PromptBank:
-    """Rows to fit with and rows to score with.
+    """Rows to fit with, rows to score with, and other words to test an edit with.
 
     Attributes:
         labels: the label space.
         rows: (1 + domains) · classes × d, float64, unit length; the mean of the unit embeddings of
             a pair's templates. Ordered by `pairs`.
         scores: the same shape, one prompt each: the score template, then the first template of each domain.
+        paraphrases: one row for each of `LabelSpace.paraphrases`, float64, unit length, never used in a fit. No
+            row at all in a bank that nobody evaluates with.
     """
 
     labels: LabelSpace
     rows: Tensor
     scores: Tensor
+    paraphrases: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
 
     def __post_init__(self) -> None:
         """Check shapes.
@@ -42,6 +45,11 @@ class PromptBank:
             raise IntegrityError(
                 f"the prompt bank has {tuple(self.rows.shape)} and {tuple(self.scores.shape)} "
                 f"rows for {count} pairs"
+            )
+        expected = (len(self.labels.paraphrases), self.dimension)
+        if len(self.paraphrases) and tuple(self.paraphrases.shape) != expected:
+            raise IntegrityError(
+                f"the prompt bank has {tuple(self.paraphrases.shape)} paraphrases instead of {expected}"
             )
 
     @property
@@ -88,6 +96,10 @@ def build_bank(labels: LabelSpace, encode_text: Callable[[Sequence[str]], Tensor
             spans.append((len(prompts), len(prompts) + len(templates)))
             prompts.extend(fill(template, label) for template in templates)
             scored.append(fill(score, label))
-    embeddings = unit(encode_text([*prompts, *scored]))
-    rows = torch.stack([embeddings[start:stop].mean(dim=0) for start, stop in spans])
-    return PromptBank(labels, unit(rows), embeddings[len(prompts) :])
+    reworded = [prompt for _, prompt in labels.paraphrases]
+    embeddings = unit(encode_text([*prompts, *scored, *reworded]))
+    fitted, scores, paraphrases = torch.split(
+        embeddings, [len(prompts), len(scored), len(reworded)]
+    )
+    rows = torch.stack([fitted[start:stop].mean(dim=0) for start, stop in spans])
+    return PromptBank(labels, unit(rows), scores, paraphrases)

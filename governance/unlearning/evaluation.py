@@ -20,6 +20,30 @@ Z95 = 1.959963984540054
 """Two-sided 95% quantile of the normal distribution."""
 
 
+CHUNK = 4096
+"""Images classified at a time, so that memory does not grow with the data set times the label space."""
+
+TOP = 5
+"""How many best classes count for the top-5 accuracy."""
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95% score interval of a share (Wilson 1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
+
+    Args:
+        share: p, in [0, 1].
+        n: number of samples; without any, nothing is known and the interval is (0, 1).
+    """
+    if not n:
+        return 0.0, 1.0
+    z2 = Z95**2 / n
+    centre = share + z2 / 2
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n))
+    low = 0.0 if share == 0 else (centre - half) / (1 + z2)
+    high = 1.0 if share == 1 else (centre + half) / (1 + z2)
+    return low, high
+
+
 @dataclass(frozen=True)
 class Proportion:
     """A share of samples with its 95% Wilson score interval."""
@@ -34,15 +58,8 @@ class Proportion:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson (1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
-        if not self.n:
-            return 0.0, 1.0
-        p, z2 = self.value, Z95**2 / self.n
-        centre = p + z2 / 2
-        half = Z95 * math.sqrt(p * (1 - p) / self.n + z2 / (4 * self.n))
-        low = 0.0 if self.correct == 0 else (centre - half) / (1 + z2)
-        high = 1.0 if self.correct == self.n else (centre + half) / (1 + z2)
-        return low, high
+        """95% Wilson score interval, see `wilson`."""
+        return wilson(self.value, self.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Counts and interval as plain JSON values."""
@@ -73,10 +90,13 @@ class Predictions:
         plain: n booleans; argmax over all classes with the score template.
         by_domain: n booleans; argmax over all (class, domain) prompts, both must be right. None where an image has no
             domain of the label space.
+        top5: n booleans; the right class is among the five best with the score template. None for a label space of five
+            classes or fewer, where it always is.
     """
 
     plain: Tensor
     by_domain: Tensor | None
+    top5: Tensor | None = None
 
 
 def predict(samples: Samples, bank: PromptBank, projector: Projector | None) -> Predictions:
@@ -90,16 +110,44 @@ def predict(samples: Samples, bank: PromptBank, projector: Projector | None) -> 
     Raises:
         InvalidInputError: the data set does not fit the label space or the width of the bank.
     """
-    _check_fit(samples, bank)
     edit = projector or identity(bank.dimension)
     classes, domains = bank.labels.classes, bank.labels.domains
-    truth = torch.tensor([classes.index(label) for label in samples.labels])
-    plain = edited_logits(samples.features, bank.plain_scores, edit).argmax(dim=1) == truth
-    if not domains or not all(domain in domains for domain in samples.domains):
-        return Predictions(plain, None)
+    truth = class_numbers(samples, bank)
+    count = TOP if len(classes) > TOP else 1
+    best = _best(samples.features, bank.plain_scores, edit, count) == truth.unsqueeze(1)
+    plain, top5 = best[:, 0], best.any(dim=1) if count == TOP else None
+    if not names_domains(samples, bank):
+        return Predictions(plain, None, top5)
     places = torch.tensor([domains.index(str(domain)) for domain in samples.domains])
-    best = edited_logits(samples.features, bank.domain_scores, edit).argmax(dim=1)
-    return Predictions(plain, best == places * len(classes) + truth)
+    pair = _best(samples.features, bank.domain_scores, edit, 1)[:, 0]
+    return Predictions(plain, pair == places * len(classes) + truth, top5)
+
+
+def class_numbers(samples: Samples, bank: PromptBank) -> Tensor:
+    """For each image the number of its class in the label space, n int64.
+
+    Raises:
+        InvalidInputError: the data set does not fit the label space or the width of the bank.
+    """
+    _check_fit(samples, bank)
+    number = {label: index for index, label in enumerate(bank.labels.classes)}
+    return torch.tensor([number[label] for label in samples.labels])
+
+
+def names_domains(samples: Samples, bank: PromptBank) -> bool:
+    """Whether every image has a domain of the label space, so that (class, domain) prompts can score it."""
+    domains = bank.labels.domains
+    return bool(domains) and all(domain in domains for domain in samples.domains)
+
+
+def _best(features: Tensor, texts: Tensor, edit: Projector, count: int) -> Tensor:
+    """Numbers of the `count` best texts of every image, best first, n × count."""
+    return torch.cat(
+        [
+            edited_logits(part, texts, edit).topk(count, dim=1).indices
+            for part in torch.split(features, CHUNK)
+        ]
+    )
 
 
 def evaluate(
@@ -117,11 +165,11 @@ def summarise(
     Returns:
         ``forget_accuracy``, ``retain_accuracy`` (None for an empty set), ``per_class``, ``per_domain``, ``per_pair``
         (fractions), ``counts`` (the same places with n, correct and 95% Wilson interval), and under ``domain_prompts``
-        the same for the (class, domain) prompts, or None.
+        the same for the (class, domain) prompts and under ``top5`` for the five best classes, each of them or None.
     """
     result = _measure(samples, targets, predictions.plain)
-    by_domain = predictions.by_domain
-    result["domain_prompts"] = None if by_domain is None else _measure(samples, targets, by_domain)
+    for key, hits in (("domain_prompts", predictions.by_domain), ("top5", predictions.top5)):
+        result[key] = None if hits is None else _measure(samples, targets, hits)
     return result
 
 

@@ -16,6 +16,15 @@ TEMPLATES = (
     "a depiction of a {class}",
     "a {class}",
 )
+EVAL_TEMPLATES = (
+    "itap of a {class}",
+    "a bad photo of the {class}",
+    "a photo of the large {class}",
+    "a photo of the small {class}",
+    "a {class} in a video game",
+    "art of the {class}",
+)
+"""Prompts that only score: the short ensemble of OpenAI's CLIP without its origami, which few classes come in."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class LabelSpace:
         domain_templates: for each domain its prompts; the first one scores.
         score_template: the zero-shot prompt that names no domain.
         synonyms: other words for a class, never used in a fit.
+        eval_templates: prompts that name no domain and only score paraphrases; see `held_out_templates`.
     """
 
     classes: tuple[str, ...]
@@ -37,6 +47,7 @@ class LabelSpace:
     domain_templates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     score_template: str = SCORE_TEMPLATE
     synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    eval_templates: tuple[str, ...] = EVAL_TEMPLATES
 
     def __post_init__(self) -> None:
         """Check that the parts fit together.
@@ -50,9 +61,8 @@ class LabelSpace:
             _check_names(what, names)
         if set(self.domain_templates) != set(self.domains):
             raise InvalidInputError("every domain needs its templates")
-        templates = [*self.templates, self.score_template]
+        templates = [*self.fit_templates, *self.eval_templates]
         for domain in self.domains:
-            templates.extend(self.domain_templates[domain])
             if not self.domain_templates[domain]:
                 raise InvalidInputError(f"domain {domain!r} has no template")
         if not self.templates:
@@ -60,9 +70,37 @@ class LabelSpace:
         for template in templates:
             if template.count(PLACEHOLDER) != 1:
                 raise InvalidInputError(f"template {template!r} must hold {PLACEHOLDER} once")
-        for name in self.synonyms:
+        for name, words in self.synonyms.items():
             if name not in self.classes:
                 raise InvalidInputError(f"synonyms are given for {name!r}, which is not a class")
+            _check_names("synonym", words)
+            for word in words:
+                if word in self.classes:
+                    raise InvalidInputError(f"synonym {word!r} of {name!r} is itself a class")
+
+    @property
+    def fit_templates(self) -> tuple[str, ...]:
+        """Every template that a fit or the zero-shot classifier uses."""
+        named = [template for domain in self.domains for template in self.domain_templates[domain]]
+        return (*self.templates, self.score_template, *named)
+
+    @property
+    def held_out_templates(self) -> tuple[str, ...]:
+        """The evaluation templates that are outside the fit."""
+        used = set(self.fit_templates)
+        return tuple(dict.fromkeys(t for t in self.eval_templates if t not in used))
+
+    @property
+    def paraphrases(self) -> list[tuple[str, str]]:
+        """(class, prompt) of every paraphrase: synonyms in the score template, then held-out templates."""
+        return [
+            (label, prompt)
+            for label in self.classes
+            for prompt in (
+                *(fill(self.score_template, word) for word in self.synonyms.get(label, ())),
+                *(fill(template, label) for template in self.held_out_templates),
+            )
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The label space as plain JSON values."""
@@ -78,6 +116,7 @@ class LabelSpace:
             domain_templates={k: tuple(v) for k, v in value["domain_templates"].items()},
             score_template=value["score_template"],
             synonyms={k: tuple(v) for k, v in value["synonyms"].items()},
+            eval_templates=tuple(value["eval_templates"]),
         )
 
 
@@ -98,13 +137,16 @@ def default_domain_templates(domain: str) -> tuple[str, ...]:
     )
 
 
+_KEYS = {"classes", "templates", "score_template", "eval_templates", "domains", "synonyms"}
+
+
 def parse_labels(text: str, toml: bool, domains: Iterable[str] = ()) -> LabelSpace:
     """Read a label file.
 
     Args:
         text: its content. Plain: one class a line, ``#`` starts a comment. TOML: keys ``classes``,
-            ``templates``, ``score_template``, tables ``[domains]`` (name to templates, an empty
-            list for the default ones) and ``[synonyms]``.
+            ``templates``, ``score_template``, ``eval_templates``, tables ``[domains]`` (name to templates,
+            an empty list for the default ones) and ``[synonyms]``.
         toml: which of the two.
         domains: domains named outside the file, added with default templates.
 
@@ -120,7 +162,7 @@ def parse_labels(text: str, toml: bool, domains: Iterable[str] = ()) -> LabelSpa
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidInputError(f"the label file is not valid TOML: {error}") from error
-    unknown = table.keys() - {"classes", "templates", "score_template", "domains", "synonyms"}
+    unknown = table.keys() - _KEYS
     if unknown:
         raise InvalidInputError(f"the label file has an unknown key: {', '.join(sorted(unknown))}")
     if not isinstance(table.get("score_template", ""), str):
@@ -130,14 +172,24 @@ def parse_labels(text: str, toml: bool, domains: Iterable[str] = ()) -> LabelSpa
         for domain, templates in _string_lists(table, "domains").items()
     }
     all_domains = named | in_file
-    return LabelSpace(
+    space = LabelSpace(
         classes=_strings(table.get("classes"), "classes"),
         domains=tuple(all_domains),
         templates=_strings(table.get("templates", list(TEMPLATES)), "templates"),
         domain_templates=all_domains,
         score_template=table.get("score_template", SCORE_TEMPLATE),
         synonyms=_string_lists(table, "synonyms"),
+        eval_templates=_strings(
+            table.get("eval_templates", list(EVAL_TEMPLATES)), "eval_templates"
+        ),
     )
+    if "eval_templates" in table:
+        for template in space.eval_templates:
+            if template in space.fit_templates:
+                raise InvalidInputError(
+                    f"{template!r} is a template of the fit, so it cannot be an evaluation template"
+                )
+    return space
 
 
 def _check_names(what: str, names: tuple[str, ...]) -> None:

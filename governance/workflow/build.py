@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from governance.clip.encoder import BaseModel, weights_digest_with
 from governance.errors import RefusedError
@@ -13,6 +11,7 @@ from governance.ledger.database import Session
 from governance.ledger.identity import version_digest
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.tables import Dataset, Model, Request
+from governance.unlearning.assessment import overall
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import Composition, compose
@@ -23,6 +22,9 @@ from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, r
 from governance.workflow.models import base_model
 from governance.workflow.tools import Tools
 
+if TYPE_CHECKING:
+    from governance.clip.fold import Fold
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -31,7 +33,7 @@ class Measured:
     Attributes:
         model: name of the base model.
         number: of the version.
-        base, bank: what is needed to embed and to classify.
+        base, bank, logit_scale: what is needed to embed and to classify.
         members: requests that the version holds.
         reinstated: requests that have just left it.
     """
@@ -40,6 +42,7 @@ class Measured:
     number: int
     base: BaseModel
     bank: PromptBank
+    logit_scale: float
     members: list[Member]
     reinstated: list[Member]
 
@@ -74,7 +77,7 @@ class Built:
 
     plan: Plan
     composition: Composition
-    changed: dict[str, Tensor]
+    fold: "Fold"
     weights_digest: str
     digest: str
     recipe: dict[str, Any]
@@ -105,6 +108,7 @@ def read_plan(
         base=base_model(model),
         labels_digest=model.labels_digest,
         bank=arrays.load_bank(session, model),
+        logit_scale=model.logit_scale,
         permission=permission,
         number=newest_version(session, model).number + 1,
         served=champion_number(session, model),
@@ -116,16 +120,15 @@ def read_plan(
 
 
 def build(tools: Tools, plan: Plan) -> Built:
-    """Compose, guard against resurrection, fold, probe, evaluate."""
-    from governance.clip.fold import find_fold_path, fold, probe
+    """Compose, guard against resurrection, fold and certify, evaluate."""
+    from governance.clip.fold import fold
 
     composition = compose(plan.bank, [member.edit for member in plan.members])
     targets = [target for member in plan.members for target in member.targets]
     check_capacity(capacity(plan.bank, targets, composition.projector))
     residuals = _check_residuals(plan, composition)
     clip = tools.encoder.model(plan.base)
-    changed = fold(clip, find_fold_path(clip), composition.projector)
-    probe_error = probe(clip, changed, composition.projector)
+    folded = fold(clip, composition.projector)
     recipe = {
         "format": 1,
         "active": [
@@ -137,14 +140,15 @@ def build(tools: Tools, plan: Plan) -> Built:
             for member in plan.members
         ],
         "residuals": residuals,
-        "probe_error": probe_error,
+        "probe_error": folded.error,
+        "config": {section: dict(changes) for section, changes in folded.config.items()},
         "condition": composition.projector.condition,
     }
     return Built(
         plan=plan,
         composition=composition,
-        changed=changed,
-        weights_digest=weights_digest_with(clip, changed),
+        fold=folded,
+        weights_digest=weights_digest_with(clip, folded),
         digest=version_digest(
             plan.base.weights_digest,
             plan.labels_digest,
@@ -213,5 +217,8 @@ def measure(
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),
+        "overall": overall(
+            samples, subject.bank, targets, projector, subject.logit_scale, (before, after)
+        ),
         "capacity": capacity(subject.bank, targets, projector),
     }

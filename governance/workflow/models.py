@@ -1,5 +1,7 @@
 """Registering base models."""
 
+from typing import Any
+
 from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import digest_json
@@ -32,9 +34,11 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
     Raises:
         InvalidInputError: the name is taken, or the model cannot carry an edit.
     """
+    from governance.clip.certify import Precision
     from governance.clip.encode import encode_texts
-    from governance.clip.fold import find_fold_path, probe_path
+    from governance.clip.fold import check_fold
     from governance.clip.load import load_model
+    from governance.clip.paths import find_image_path
 
     check_name("model", name)
     with tools.ledger.read() as session:
@@ -42,9 +46,9 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         check_free(session, Model, "model", name)
     clip = load_model(source)
     tools.encoder.adopt(clip)
-    path = find_fold_path(clip)
+    path = find_image_path(clip)
     bank = build_bank(labels, lambda prompts: encode_texts(clip, prompts))
-    probe_path(clip, path)
+    check_fold(clip, [path], [Precision.FP32])
     none = identity(clip.dimension)
 
     labels_digest = digest_json(labels.to_dict())
@@ -92,6 +96,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
             labels_digest=labels_digest,
             bank_rows=arrays.store(session, bank.rows),
             bank_scores=arrays.store(session, bank.scores),
+            bank_paraphrases=arrays.store(session, bank.paraphrases),
             registered_at=now(),
         )
         session.add(model)
@@ -117,22 +122,22 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         append(session, actor, "model.registered", f"model:{name}", payload)
 
 
-def check(tools: Tools, name: str | None) -> tuple[str, float]:
-    """Load a registered model, verify its weights, and probe its fold with a random edit.
+def check(tools: Tools, name: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """Load a registered model, verify its weights, and fold a random edit at each serving precision.
 
     Returns:
-        Name of the model and the largest relative error of the probe.
+        Name of the model and, for fp32, fp16 and bf16, what was measured (`governance.clip.certify.Certificate`).
 
     Raises:
-        IntegrityError: the weights changed, or the fold does not hold.
+        IntegrityError: the weights changed, or a fold does not hold.
     """
-    from governance.clip.fold import find_fold_path, probe_path
+    from governance.clip.fold import check_fold
 
     with tools.ledger.read() as session:
         record = find_model(session, name)
         base = base_model(record)
     clip = tools.encoder.model(base)
-    return record.name, probe_path(clip, find_fold_path(clip))
+    return record.name, [found.to_dict() for found in check_fold(clip)]
 
 
 def base_model(model: Model) -> BaseModel:

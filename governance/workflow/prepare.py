@@ -15,6 +15,7 @@ from governance.ledger.tables import Model, ProjectorRecord, Request
 from governance.ledger.types import now
 from governance.registry import Artifacts
 from governance.states import Action
+from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import MAX_RESIDUAL, Edit, compose, tolerance
@@ -29,6 +30,7 @@ from governance.unlearning.evaluation import (
 from governance.unlearning.projector import Projector
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
+from governance.unlearning.verdict import verdict
 from governance.workflow.measure import (
     EvalSet,
     Member,
@@ -53,6 +55,7 @@ class _Task:
     model: str
     base: BaseModel
     bank: PromptBank
+    logit_scale: float
     bank_digests: dict[str, str]
     targets: tuple[Target, ...]
     others: list[Member]
@@ -214,6 +217,7 @@ def _read_task(session: Session, request: Request, dataset: str | None) -> _Task
         model=model.name,
         base=base_model(model),
         bank=arrays.load_bank(session, model),
+        logit_scale=model.logit_scale,
         bank_digests={"bank_rows": model.bank_rows, "bank_scores": model.bank_scores},
         targets=tuple(Target(target.label, target.domain) for target in request.targets),
         others=read_members(session, others),
@@ -228,6 +232,7 @@ def _measure(
     pairs = [(item.label, item.domain) for item in task.dataset.manifest.items]
     check_targets_measured(pairs, edit.targets)
     samples = embed(tools, task.base, task.dataset)
+    assessment = assess(samples, task.bank, edit.targets, projector, task.logit_scale)
     return {
         "kind": "request",
         "request": task.request,
@@ -239,6 +244,8 @@ def _measure(
         "before": evaluate(samples, task.bank, edit.targets, None),
         "after": evaluate(samples, task.bank, edit.targets, projector),
         "composed": _composed(samples, task, edit),
+        "assessment": assessment,
+        "verdict": verdict(assessment, edit.targets, edit.recipe.strength),
         "capacity": capacity(task.bank, edit.targets, projector),
     }
 

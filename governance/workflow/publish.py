@@ -174,7 +174,7 @@ def _artifacts(built: Built) -> Artifacts:
         },
         tensors={
             "factors.safetensors": {"a": projector.a, "b": projector.b},
-            "changed.safetensors": built.changed,
+            "changed.safetensors": built.fold.tensors,
         },
         tags={
             "governance.digest": built.digest,

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from governance.clip.encoder import weights_digest_with
 from governance.errors import IntegrityError, InvalidInputError, RefusedError
@@ -134,6 +135,7 @@ def evaluate_version(
             number=number,
             base=base_model(model),
             bank=arrays.load_bank(session, model),
+            logit_scale=model.logit_scale,
             members=[read_member(session, m.request_id, m.projector) for m in version.members],
             reinstated=[],
         )
@@ -149,19 +151,37 @@ def evaluate_version(
 
 
 def export(
-    tools: Tools, actor: str, model_name: str | None, number: int, dest: Path
-) -> tuple[str, Path]:
+    tools: Tools,
+    actor: str,
+    model_name: str | None,
+    number: int,
+    dest: Path,
+    precision: str = "fp32",
+) -> tuple[str, Path, dict[str, Any]]:
     """Write a version as a self-contained open_clip directory.
 
+    The recorded weights are those at fp32: they are made again and compared first, whatever `precision` is. Another
+    precision has weights of its own, whose digest goes into the event and the notes.
+
+    Args:
+        tools: ledger and models.
+        actor: who does it.
+        model_name: which model; None if there is only one.
+        number: of the version.
+        dest: a directory that does not exist yet, or is empty.
+        precision: ``fp32``, ``fp16`` or ``bf16``, of the weights file; the fold is certified at it.
+
     Returns:
-        Name of the model and the directory.
+        Name of the model, the directory, and what is recorded: precision, digest of the weights written, certificates
+        of the fold, and how to load it.
 
     Raises:
         IntegrityError: base weights or factors changed, or the fold does not give the recorded weights.
         InvalidInputError: `dest` is in the way.
     """
+    from governance.clip.certify import Precision
     from governance.clip.export import export_directory
-    from governance.clip.fold import find_fold_path, fold, probe
+    from governance.clip.fold import fold
 
     with tools.ledger.read() as session:
         require(session, actor, "version.export")
@@ -171,23 +191,29 @@ def export(
         projector = arrays.load_projector(session, version)
         name, digest, weights_digest = model.name, version.digest, version.weights_digest
     clip = tools.encoder.model(base)
-    changed = fold(clip, find_fold_path(clip), projector)
-    if weights_digest_with(clip, changed) != weights_digest:
+    folded = fold(clip, projector)
+    if weights_digest_with(clip, folded) != weights_digest:
         raise IntegrityError(
             f"folding version {number} here gives other weights than were recorded "
             f"({weights_digest}); the numerics of this machine differ from where it was applied"
         )
-    probe(clip, changed, projector)
+    if precision != folded.precision:
+        folded = fold(clip, projector, precision=Precision(precision))
+    exported = {
+        "precision": folded.precision.value,
+        "exported_weights_digest": weights_digest_with(clip, folded),
+        "certificates": [certificate.to_dict() for certificate in folded.certificates],
+    }
     notes = {"model": name, "version": number, "digest": digest, "weights": weights_digest}
-    export_directory(clip, changed, dest, notes)
+    hint = export_directory(clip, folded, dest, notes | exported)
     try:
         with tools.ledger.write() as session:
-            payload = {"version_digest": digest, "weights_digest": weights_digest}
+            payload = {"version_digest": digest, "weights_digest": weights_digest, **exported}
             append(session, actor, "version.exported", subject_of(name, number), payload)
     except BaseException:
         shutil.rmtree(dest)  # nothing leaves the house without a record
         raise
-    return name, dest
+    return name, dest, exported | {"load": hint}
 
 
 def _check_approval(request: Request) -> None:

@@ -91,10 +91,14 @@ def upgrade() -> None:
         sa.Column("labels_digest", sa.String(length=71), nullable=False),
         sa.Column("bank_rows", sa.String(length=71), nullable=False),
         sa.Column("bank_scores", sa.String(length=71), nullable=False),
+        sa.Column("bank_paraphrases", sa.String(length=71), nullable=False),
         sa.Column("registered_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["bank_rows"], ["arrays.digest"], name=op.f("fk_models_bank_rows")),
         sa.ForeignKeyConstraint(
             ["bank_scores"], ["arrays.digest"], name=op.f("fk_models_bank_scores")
+        ),
+        sa.ForeignKeyConstraint(
+            ["bank_paraphrases"], ["arrays.digest"], name=op.f("fk_models_bank_paraphrases")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
         sa.UniqueConstraint("name", name=op.f("uq_models_name")),

@@ -34,6 +34,7 @@ CHANGES = {
     "report of another projector": "UPDATE evaluation_reports SET projector_id = 2 WHERE id = 1",
     "array deleted": "DELETE FROM arrays WHERE digest = (SELECT factor_a FROM projectors LIMIT 1)",
     "bank swapped": "UPDATE models SET bank_rows = bank_scores",
+    "paraphrases swapped": "UPDATE models SET bank_paraphrases = bank_rows",
     "source": "UPDATE models SET source = replace(source, '/models/', '/tmp/')",
     "preprocessing": f"UPDATE models SET config_digest = '{OTHER}'",
     "fold path": "UPDATE models SET fold_path = 'visual.head.proj'",

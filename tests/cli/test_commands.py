@@ -68,6 +68,18 @@ def test_prepare_prints_the_promised_json(filed: Path, cli: Cli) -> None:
     assert again["report"]["after"] == record["report"]["after"]
 
 
+def test_prepare_and_show_print_the_verdict_and_a_short_table(filed: Path, cli: Cli) -> None:
+    printed = cli("request", "prepare", "1", "--actor", "mona").out
+    report = cli("request", "show", "1", "--json").json["report"]
+    for text in (printed, cli("request", "show", "1").out):
+        assert report["verdict"] in " ".join(text.split())
+        rows = [line for line in text.splitlines() if line.startswith("Linear probe (AUC)")]
+        sides = (report["assessment"][view] for view in ("before", "after", "control"))
+        assert [row.split()[3:] for row in rows] == [
+            [f"{side['probe_auc']['value']:.3f}" for side in sides]
+        ]
+
+
 def test_version_evaluate_prints_the_promised_json(home: Path, cli: Cli) -> None:
     record = cli("version", "evaluate", "1", "--json").json
     assert record["report"]["before"]["retain_accuracy"] > 0.8
@@ -128,6 +140,11 @@ def test_model_check_probes_the_fold(home: Path, cli: Cli) -> None:
     record = cli("model", "check", "--json").json
     assert record["ok"] is True
     assert 0 < record["probe_error"] < 1e-5
+    assert [c["precision"] for c in record["certificates"]] == ["fp32", "fp16", "bf16"]
+    assert all(0 < c["error"] <= c["tolerance"] for c in record["certificates"])
+    printed = cli("model", "check").out
+    assert "a fold is exact to" in printed
+    assert all(name in printed for name in ("fp32", "fp16", "bf16", "arithmetic"))
 
 
 @pytest.mark.parametrize("format_", ["html", "json"])

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, one for each way in which an image tower can end, saved as open_clip directories."""
+"""Tiny models with random weights, one for each way in which a tower can end, saved as open_clip directories."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,10 +20,44 @@ TOWERS: dict[str, dict[str, Any]] = {
     "vit": {"layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
     "resnet": {"layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 16},
     "timm-linear": {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear"},
+    "timm-bias": {
+        "timm_model_name": "test_vit",
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "timm_proj_bias": True,
+        "timm_drop": 0.5,
+    },
     "timm-mlp": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "mlp"},
+    "attention-pool": {
+        "timm_model_name": "test_efficientnet",
+        "timm_pool": "rot_attn",
+        "timm_proj": None,
+    },
     "trunk-head": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None},
     "trunk-head-fc": {"timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": None},
+    "trunk-fc": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": None},
+    "trunk-classifier": {
+        "timm_model_name": "test_efficientnet",
+        "timm_pool": "avg",
+        "timm_proj": None,
+    },
+    "siglip": {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},
+    "siglip-bias": {
+        "timm_model_name": "test_vit3",
+        "timm_pool": "map",
+        "timm_proj": "none",
+        "timm_proj_bias": True,
+        "timm_drop": 0.5,
+    },
     "residual": {"timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"},
+}
+WIDTHS = {"siglip": 96, "siglip-bias": 96, "residual": 64}
+"""Towers without a projection give their own width."""
+IMAGE_SIZES = {"siglip": 160, "siglip-bias": 160}
+TEXTS: dict[str, dict[str, Any]] = {
+    "timm-linear": {"proj_bias": True},  # as SigLIP has it
+    "siglip": {"proj_bias": True, "pool_type": "last", "no_causal_mask": True},
+    "siglip-bias": {"proj_type": "none", "width": 96},
 }
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
 
@@ -37,34 +71,32 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def write_model(kind: str, place: Path) -> Path:
+    """Make `place` the directory of one of `TOWERS`."""
+    vision = {"image_size": IMAGE_SIZES.get(kind, 32), **TOWERS[kind]}
+    is_timm = "timm_model_name" in vision
+    config = {
+        "embed_dim": WIDTHS.get(kind, DIMENSION),
+        "vision_cfg": vision,
+        "text_cfg": TEXT | TEXTS.get(kind, {}),
+    }
+    torch.manual_seed(7)
+    module = (open_clip.CustomTextCLIP if is_timm else open_clip.CLIP)(**config)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias"):  # or a fold that forgets the bias would go unnoticed
+                parameter.normal_(std=0.1)
+    place.mkdir()
+    written = {"model_cfg": config | {"custom_text": is_timm}, "preprocess_cfg": PREPROCESS}
+    (place / CONFIG_NAME).write_text(json.dumps(written), encoding="utf-8")
+    save_file(module.state_dict(), place / WEIGHTS_NAME)
+    return place
+
+
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Directory of one of `TOWERS`; do not change what is in it."""
-
-    @cache
-    def make(kind: str) -> Path:
-        vision = {"image_size": 32, **TOWERS[kind]}
-        is_timm = "timm_model_name" in vision
-        # The tower without a projection gives its own width, which is 64 in timm's test model.
-        config = {
-            "embed_dim": 64 if kind == "residual" else DIMENSION,
-            "vision_cfg": vision,
-            "text_cfg": TEXT,
-        }
-        torch.manual_seed(7)
-        module = (open_clip.CustomTextCLIP if is_timm else open_clip.CLIP)(**config)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                if name.endswith("bias"):  # or a fold that forgets the bias would go unnoticed
-                    parameter.normal_(std=0.1)
-        place = tmp_path_factory.mktemp("model") / kind
-        place.mkdir()
-        written = {"model_cfg": config | {"custom_text": is_timm}, "preprocess_cfg": PREPROCESS}
-        (place / CONFIG_NAME).write_text(json.dumps(written), encoding="utf-8")
-        save_file(module.state_dict(), place / WEIGHTS_NAME)
-        return place
-
-    return make
+    return cache(lambda kind: write_model(kind, tmp_path_factory.mktemp("model") / kind))
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from governance.clip import encode
+from governance.clip.certify import Precision
 from governance.clip.encode import encode_images, encode_texts
 from governance.clip.encoder import BaseModel, Encoder, weights_digest_with
+from governance.clip.fold import Fold, unedited
 from governance.clip.load import ClipModel
 from governance.clip.source import WEIGHTS_NAME, Source
 from governance.datasets import Manifest, scan
@@ -217,15 +220,20 @@ def test_a_model_that_is_loaded_already_can_be_adopted(vit: ClipModel, tmp_path:
 
 def test_the_digest_after_replacing_tensors(vit: ClipModel) -> None:
     state = vit.module.state_dict()
-    assert weights_digest_with(vit, {}) == vit.weights_digest
-    assert weights_digest_with(vit, {"visual.proj": state["visual.proj"]}) == vit.weights_digest
-    changed = {"visual.proj": state["visual.proj"] + 1}
-    expected = ClipModel(
-        vit.source,
-        vit.module,
-        vit.config,
-        vit.preprocess,
-        vit.tokenize,
-        {name: digest_tensor(changed.get(name, tensor)) for name, tensor in state.items()},
-    ).weights_digest
-    assert weights_digest_with(vit, changed) == expected != vit.weights_digest
+
+    def fold_of(**tensors: Tensor) -> Fold:
+        return Fold(tensors, {}, Precision.FP32, ())
+
+    def digest(tensors: dict[str, Tensor]) -> str:
+        digests = {name: digest_tensor(tensor) for name, tensor in tensors.items()}
+        return dataclasses.replace(vit, tensor_digests=digests).weights_digest
+
+    assert weights_digest_with(vit, unedited()) == vit.weights_digest
+    same = {"visual.proj": state["visual.proj"]}
+    assert weights_digest_with(vit, fold_of(**same)) == vit.weights_digest
+    for name in ("visual.proj", "visual.head.proj.weight"):  # one changed, one new
+        changed = {name: state["visual.proj"] + 1}
+        expected = digest(state | changed)
+        assert weights_digest_with(vit, fold_of(**changed)) == expected != vit.weights_digest
+    half = {name: tensor.half() for name, tensor in state.items()}
+    assert weights_digest_with(vit, unedited(Precision.FP16)) == digest(half)

@@ -1,145 +1,149 @@
-"""The edited tower gives features P, for every way in which a tower can end."""
+"""The edited model gives features P, for every way in which a tower can end."""
 
 from collections.abc import Callable
 from copy import deepcopy
 
+import open_clip
 import pytest
 import torch
 from torch import Tensor
 
-from governance.clip.fold import PROBE_TOLERANCE, FoldPath, find_fold_path, fold, probe
+from governance.clip.certify import Precision
+from governance.clip.fold import Fold, fold, folded, unedited
 from governance.clip.load import ClipModel, no_grad_features
-from governance.errors import IntegrityError, InvalidInputError
-from governance.unlearning.projector import Projector, digest_tensor, identity
+from governance.clip.paths import find_image_path, find_text_path
+from governance.errors import InvalidInputError
+from governance.unlearning.projector import digest_tensor, identity
+from tests.clip.test_certify import KINDS, digests, projector
 
-PATHS = {
-    "vit": FoldPath("visual.proj", is_linear=False),
-    "resnet": FoldPath("visual.attnpool.c_proj", is_linear=True),
-    "timm-linear": FoldPath("visual.head.proj", is_linear=True),
-    "timm-mlp": FoldPath("visual.head.mlp.fc2", is_linear=True),
-    "trunk-head": FoldPath("visual.trunk.head", is_linear=True),
-    "trunk-head-fc": FoldPath("visual.trunk.head.fc", is_linear=True),
+WITH_BIAS = {
+    "resnet",
+    "timm-bias",
+    "attention-pool",
+    "trunk-head",
+    "trunk-head-fc",
+    "trunk-fc",
+    "trunk-classifier",
+    "siglip-bias",
 }
-WITH_BIAS = {"resnet", "trunk-head", "trunk-head-fc"}
-every_kind = pytest.mark.parametrize("kind", PATHS)
+SIGLIP = {"siglip", "siglip-bias"}
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 Loaded = Callable[[str], ClipModel]
 
 
-def projector(seed: int, rank: int = 3) -> Projector:
-    generator = torch.Generator().manual_seed(seed)
-    a, b = (
-        torch.randn(*shape, generator=generator, dtype=torch.float64) / 6
-        for shape in ((32, rank), (rank, 32))
-    )
-    return Projector(a, b, 1.0)
+def images(model: ClipModel) -> Tensor:
+    return torch.randn(3, 3, *model.image_size, generator=torch.Generator().manual_seed(9))
 
 
-def digests(model: ClipModel) -> dict[str, str]:
-    return {name: digest_tensor(t) for name, t in model.module.state_dict().items()}
-
-
-def images(count: int = 3) -> Tensor:
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(9))
-
-
-@every_kind
-def test_the_path_is_found(loaded: Loaded, kind: str) -> None:
-    assert find_fold_path(loaded(kind)) == PATHS[kind]
+def edited(model: ClipModel, found: Fold) -> torch.nn.Module:
+    """The model that open_clip makes of the edited configuration and weights."""
+    config = deepcopy(found.edited_config(model)["model_cfg"])
+    custom = config.pop("custom_text")
+    module = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config).eval()
+    module.load_state_dict(found.state(model), strict=True)
+    return module
 
 
 @every_kind
 def test_the_edited_tower_gives_features_p(loaded: Loaded, kind: str) -> None:
-    model, edit = loaded(kind), projector(1)
-    changed = fold(model, PATHS[kind], edit)
-    name = PATHS[kind].name
-    assert changed.keys() == (
-        {"visual.proj"}
-        if kind == "vit"
-        else {f"{name}.weight"} | ({f"{name}.bias"} if kind in WITH_BIAS else set())
-    )
-    edited = deepcopy(model.module)
-    edited.load_state_dict(model.module.state_dict() | changed, strict=True)
-    before = no_grad_features(model.module, images()).double()
-    after = no_grad_features(edited, images()).double()
+    model = loaded(kind)
+    edit, name = projector(model.dimension, 1), find_image_path(model).name
+    found = fold(model, edit)
+    bias = {f"{name}.bias"} if kind in WITH_BIAS else set()
+    assert found.tensors.keys() == ({name} if kind == "vit" else {f"{name}.weight"} | bias)
+    assert found.config == ({"vision_cfg": {"timm_proj": "linear"}} if kind in SIGLIP else {})
+    before = no_grad_features(model.module, images(model)).double()
+    after = no_grad_features(edited(model, found), images(model)).double()
     expected = before @ edit.dense()
     assert (after - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert (after - before).abs().max() > 1e-2 * before.abs().max()  # there was something to do
 
 
 @every_kind
-def test_folding_keeps_dtype_and_shape_and_rounds_once(loaded: Loaded, kind: str) -> None:
-    model, edit = loaded(kind), projector(2)
-    state = model.module.state_dict()
-    for name, tensor in fold(model, PATHS[kind], edit).items():
-        assert (tensor.dtype, tensor.shape) == (state[name].dtype, state[name].shape)
-        assert tensor.is_contiguous()
-        wide, dense = state[name].double(), edit.dense()
-        exact = dense.T @ wide if name.endswith(".weight") else wide @ dense
-        assert torch.allclose(tensor.double(), exact, rtol=1e-7, atol=1e-12)
-
-
-@every_kind
-def test_the_identity_changes_no_bit(loaded: Loaded, kind: str) -> None:
+def test_both_sides_can_be_edited_each_by_its_own_projector(loaded: Loaded, kind: str) -> None:
     model = loaded(kind)
-    changed = fold(model, PATHS[kind], identity(32))
-    assert changed
-    assert {name: digest_tensor(t) for name, t in changed.items()}.items() <= digests(model).items()
-
-
-@every_kind
-def test_probe_accepts_the_fold_and_leaves_the_model_unchanged(loaded: Loaded, kind: str) -> None:
-    model, edit = loaded(kind), projector(3)
-    before = digests(model)
-    assert before == model.tensor_digests
-    assert 0 <= probe(model, fold(model, PATHS[kind], edit), edit) <= PROBE_TOLERANCE
-    assert digests(model) == before
-
-
-@every_kind
-def test_probe_refuses_the_fold_of_another_edit(loaded: Loaded, kind: str) -> None:
-    model = loaded(kind)
-    wrong = fold(model, PATHS[kind], projector(4))
-    with pytest.raises(IntegrityError, match="cannot carry the edit"):
-        probe(model, wrong, projector(5))
+    one, two = projector(model.dimension, 1), projector(model.dimension, 2)
+    found = fold(model, one, two)
+    assert [c.side for c in found.certificates] == ["image", "text"]
+    module, tokens = edited(model, found), model.tokenize(["a mug", "Zoë's café"])
+    with torch.inference_mode():
+        expected = model.module.encode_text(tokens).double() @ two.dense()
+        actual = module.encode_text(tokens).double()
+    assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
+    expected = no_grad_features(model.module, images(model)).double() @ one.dense()
+    actual = no_grad_features(module, images(model)).double()
+    assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert digests(model) == model.tensor_digests
 
 
+def test_without_a_text_projector_the_text_tower_is_left_alone(loaded: Loaded) -> None:
+    for kind in ("vit", "siglip-bias"):
+        found = fold(loaded(kind), projector(loaded(kind).dimension, 1))
+        assert all(name.startswith("visual.") for name in found.tensors)
+        assert found.config.keys() <= {"vision_cfg"}
+
+
 @every_kind
-def test_probe_refuses_a_fold_that_does_nothing(loaded: Loaded, kind: str) -> None:
+@pytest.mark.parametrize("precision", Precision)
+def test_folding_rounds_once_from_float64(loaded: Loaded, kind: str, precision: Precision) -> None:
     model = loaded(kind)
-    with pytest.raises(IntegrityError, match="differs from the edit"):
-        probe(model, fold(model, PATHS[kind], identity(32)), projector(6))
+    edit = projector(model.dimension, 2)
+    state, dense = model.module.state_dict(), edit.dense()
+    for path in (find_image_path(model), find_text_path(model)):
+        for name, tensor in folded(model, path, edit, precision).items():
+            assert (tensor.dtype, tensor.is_contiguous()) == (precision.dtype, True)
+            if name in state:
+                wide = state[name].double()
+                exact = dense.T @ wide if path.is_linear and wide.ndim == 2 else wide @ dense
+            else:
+                exact = dense.T if name.endswith("weight") else torch.zeros(len(dense)).double()
+                exact = exact if path.is_linear else dense
+            unit = torch.finfo(precision.dtype).eps / 2 * 1.001
+            assert torch.allclose(tensor.double(), exact, rtol=unit, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", sorted(WITH_BIAS))
-def test_probe_refuses_a_fold_that_forgets_the_bias(loaded: Loaded, kind: str) -> None:
-    model, edit = loaded(kind), projector(7)
-    changed = fold(model, PATHS[kind], edit)
-    del changed[f"{PATHS[kind].name}.bias"]
-    with pytest.raises(IntegrityError, match="differs from the edit"):
-        probe(model, changed, edit)
+@every_kind
+def test_an_edit_without_factors_is_the_base_model(loaded: Loaded, kind: str) -> None:
+    model = loaded(kind)
+    nothing = identity(model.dimension)
+    assert fold(model, nothing, nothing) == unedited()
+    assert unedited().error == 0
+    state = unedited().state(model)
+    assert {name: digest_tensor(t) for name, t in state.items()} == model.tensor_digests
 
 
-def test_probe_refuses_a_fold_from_the_wrong_side(vit: ClipModel) -> None:
-    edit = projector(8)
-    mirrored = {"visual.proj": (edit.dense() @ vit.module.state_dict()["visual.proj"].double())}
-    with pytest.raises(IntegrityError, match="differs from the edit"):
-        probe(vit, {name: tensor.float() for name, tensor in mirrored.items()}, edit)
+@every_kind
+def test_the_identity_in_other_words_changes_no_feature(loaded: Loaded, kind: str) -> None:
+    model = loaded(kind)
+    path = find_image_path(model)
+    changed = folded(model, path, identity(model.dimension))
+    assert changed
+    for name, tensor in changed.items():
+        if name in model.tensor_digests:
+            assert digest_tensor(tensor) == model.tensor_digests[name]
+        elif name.endswith("weight"):
+            assert torch.equal(tensor, torch.eye(model.dimension))
 
 
-def test_probe_refuses_what_is_not_a_number(vit: ClipModel) -> None:
-    changed = {"visual.proj": torch.full((32, 32), torch.nan)}
-    with pytest.raises(IntegrityError):
-        probe(vit, changed, projector(9))
+def test_the_state_of_a_precision_is_all_of_it(vit: ClipModel) -> None:
+    found = fold(vit, projector(32, 1), precision=Precision.BF16)
+    state = found.state(vit)
+    assert state.keys() == vit.tensor_digests.keys()
+    assert {t.dtype for t in state.values()} == {torch.bfloat16}
     assert digests(vit) == vit.tensor_digests
 
 
-def test_probe_refuses_a_tensor_that_the_model_does_not_have(vit: ClipModel) -> None:
-    with pytest.raises(IntegrityError, match=r"has no tensor visual\.head"):
-        probe(vit, {"visual.head": torch.zeros(1)}, projector(9))
-
-
-def test_a_tower_without_a_linear_end_is_refused(loaded: Loaded) -> None:
-    with pytest.raises(InvalidInputError, match="does not end in a linear projection"):
-        find_fold_path(loaded("residual"))
+def test_weights_too_large_for_a_precision_are_refused(loaded: Loaded) -> None:
+    model = loaded("vit")
+    module = deepcopy(model.module)
+    with torch.no_grad():
+        module.ln_final.weight[0] = 1e5
+    large = ClipModel(
+        model.source, module, model.config, model.preprocess, model.tokenize, model.tensor_digests
+    )
+    with pytest.raises(
+        InvalidInputError, match=r"ln_final\.weight holds values too large for fp16"
+    ):
+        unedited(Precision.FP16).state(large)
+    assert unedited(Precision.BF16).state(large)["ln_final.weight"].isfinite().all()

@@ -95,6 +95,7 @@ def add_model(ledger: Ledger) -> None:
             labels_digest=labels_digest,
             bank_rows=arrays.store(session, bank.rows),
             bank_scores=arrays.store(session, bank.scores),
+            bank_paraphrases=arrays.store(session, bank.paraphrases),
             registered_at=now(),
         )
         session.add(model)

@@ -121,10 +121,12 @@ CREATE TABLE models (
 	labels_digest VARCHAR(71) NOT NULL, 
 	bank_rows VARCHAR(71) NOT NULL, 
 	bank_scores VARCHAR(71) NOT NULL, 
+	bank_paraphrases VARCHAR(71) NOT NULL, 
 	registered_at DATETIME NOT NULL, 
 	CONSTRAINT pk_models PRIMARY KEY (id), 
 	CONSTRAINT fk_models_bank_rows FOREIGN KEY(bank_rows) REFERENCES arrays (digest), 
 	CONSTRAINT fk_models_bank_scores FOREIGN KEY(bank_scores) REFERENCES arrays (digest), 
+	CONSTRAINT fk_models_bank_paraphrases FOREIGN KEY(bank_paraphrases) REFERENCES arrays (digest), 
 	CONSTRAINT uq_models_name UNIQUE (name)
 );
 CREATE TABLE projectors (

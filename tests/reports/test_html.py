@@ -10,13 +10,19 @@ import pytest
 import torch
 
 from governance.reports import html
-from governance.reports.chart import MAX_ROWS, percent, points
+from governance.reports.chart import MAX_ROWS, points
 from governance.reports.document import LIMITS
 from governance.reports.html import render
 from governance.states import Action, Basis, State
+from governance.unlearning.assessment import assess
+from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.evaluation import Predictions, Samples, forget_share, summarise
+from governance.unlearning.labels import LabelSpace
+from governance.unlearning.projector import Projector
 from governance.unlearning.recipe import Method
 from governance.unlearning.targets import Target, covered
+from governance.unlearning.verdict import verdict
+from governance.unlearning.words import percent
 
 VOID = {"br", "circle", "hr", "line", "link", "meta", "path", "rect"}
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
@@ -108,6 +114,25 @@ def labelled(
         for index, (c, d) in enumerate(pairs)
     ]
     return samples, torch.tensor(hits)
+
+
+def assessed(targets: Iterable[Target]) -> dict[str, Any]:
+    """A real assessment of 8 images of each pair, each class on an axis of its own; the edit removes the dog's."""
+    classes, domains = ("cat", "dog", "horse", "house"), ("photo", "sketch")
+    labels = LabelSpace(classes, domains, domain_templates=dict.fromkeys(domains, ("{class}",)))
+    rows = torch.cat([torch.eye(4)] * 3, dim=0).double()
+    rows = torch.cat([rows, torch.eye(3).repeat_interleave(4, dim=0)], dim=1)
+    owners = [classes.index(label) for label, _ in labels.paraphrases]
+    bank = PromptBank(labels, unit(rows), unit(rows), unit(rows[owners]))
+    samples, _ = labelled(targets, False)
+    place = {pair: row for row, pair in enumerate(bank.pairs)}
+    own = [place[pair] for pair in zip(samples.labels, samples.domains, strict=True)]
+    noise = 0.2 * torch.randn(len(own), 7, generator=torch.Generator().manual_seed(0))
+    features = bank.rows[own].float() + noise
+    axis = torch.eye(7, dtype=torch.float64)[1:2]
+    edit = Projector(-axis.T, axis, 1.0)
+    images = Samples(features, samples.labels, samples.domains)
+    return assess(images, bank, list(targets), edit, 20.0)
 
 
 def request_record(number: int, targets: Iterable[Target], **changes: Any) -> dict[str, Any]:
@@ -203,6 +228,7 @@ DATASET = {"name": "eval", "digest": digest("7"), "images": 48, "skipped": ["pho
 
 
 def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[str, Any]:
+    assessment = assessed(targets)
     report = {
         "kind": "request",
         "request": 3,
@@ -214,6 +240,8 @@ def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[st
         "before": measure(targets, False, **shape),
         "after": measure(targets, True, **shape),
         "composed": None,
+        "assessment": assessment,
+        "verdict": verdict(assessment, targets, 1.0),
         "capacity": {"rank": 5, "dimension": 512, "condition": 48213.7},
         "residual": 0.00213,
         "digest": digest("b"),
@@ -258,6 +286,7 @@ def version_document(active: bool = True) -> dict[str, Any]:
         "requests": [*([entry(3, DOG, True)] if active else []), entry(2, horse, False)],
         "before": measure(targets, False),
         "after": measure(targets, True),
+        "overall": {"harmonic": 0.961, "aus": 1.032, "rus": 0.219} if targets else None,
         "capacity": {"rank": 7, "dimension": 512, "condition": 5e9},
         "digest": digest("6"),
         "created_at": "2025-03-10T10:12:33+00:00",
@@ -348,7 +377,7 @@ def test_headings_descend_one_level_at_a_time(page: Page) -> None:
 
 def test_tables_and_charts_are_labelled(page: Page) -> None:
     assert len(page.all("table")) == len(page.all("caption"))
-    assert all(cell.get("scope") in ("row", "col") for _, cell in page.all("th"))
+    assert all(cell.get("scope") in ("row", "col", "rowgroup") for _, cell in page.all("th"))
     for _, drawing in page.all("svg"):
         assert drawing.get("role") == "img" or "aria-hidden" in drawing or "overflow" in drawing
     pictures = [drawing for _, drawing in page.all("svg") if drawing.get("role") == "img"]
@@ -477,6 +506,33 @@ def test_the_case_is_told_with_its_people_and_dates() -> None:
         *LIMITS,
     ):
         assert words in text
+
+
+def test_the_verdict_stands_in_the_summary_of_a_request() -> None:
+    value = request_document()
+    text = Page(render(value)).text
+    assert f"Verdict. {value['reports'][0]['verdict']}" in text
+    assert text.index("Verdict.") < text.index("What was asked")
+    assert "Verdict." not in Page(render(version_document())).text
+
+
+def test_what_still_leaks_has_a_section_with_all_three_views() -> None:
+    value = request_document()
+    source = render(value)
+    order = [source.index(f"<h2>{part}</h2>") for part in ("What was measured", "What still leaks")]
+    assert order == sorted(order)
+    page = Page(source)
+    shown = value["reports"][0]["assessment"]
+    for key in ("harmonic", "aus", "rus"):
+        cells = " | ".join(f"{shown[view][key]:.3f}" for view in ("before", "after", "control"))
+        assert any(row.endswith(cells) for row in page.table_rows)
+    assert "Not evaluated: U-LiRA, which needs shadow models" in page.text
+    assert "What still leaks" not in Page(render(version_document())).text
+
+
+def test_a_version_shows_its_overall_figures() -> None:
+    assert "H, AUS, RUS 0.961, 1.032, 0.219" in Page(render(version_document())).text
+    assert "H, AUS, RUS" not in Page(render(version_document(active=False))).text
 
 
 def test_times_are_written_as_html_allows(page: Page) -> None:

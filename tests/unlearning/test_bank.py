@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -76,16 +77,27 @@ def test_rows_and_scores_are_float64_and_of_unit_length(dtype: torch.dtype) -> N
     assert bank.dimension == WIDTH
 
 
-def test_synonyms_are_never_embedded() -> None:
-    asked: list[str] = []
+def test_paraphrases_are_embedded_one_by_one_in_the_order_of_the_labels() -> None:
+    bank = build_bank(LABELS, encode)
+    expected = [unit(embed(prompt)) for _, prompt in LABELS.paraphrases]
+    assert len(expected) == 1 + 3 * len(LABELS.held_out_templates)
+    torch.testing.assert_close(bank.paraphrases, torch.stack(expected).double(), atol=1e-6, rtol=0)
 
-    def listen(prompts: Sequence[str]) -> Tensor:
-        asked.extend(prompts)
-        return encode(prompts)
 
-    build_bank(LABELS, listen)
-    assert any("dog" in prompt for prompt in asked)
-    assert not any("hound" in prompt for prompt in asked)
+def test_neither_synonyms_nor_evaluation_templates_change_what_is_fitted_or_scored() -> None:
+    plain = replace(LABELS, synonyms={}, eval_templates=())
+    with_words, without = build_bank(LABELS, encode), build_bank(plain, encode)
+    assert torch.equal(with_words.rows, without.rows)
+    assert torch.equal(with_words.scores, without.scores)
+    assert without.paraphrases.shape == (0, WIDTH)
+
+
+def test_a_bank_whose_paraphrases_do_not_fit_its_labels_is_refused() -> None:
+    rows = torch.zeros(9, WIDTH)
+    count = len(LABELS.paraphrases)
+    for shape in ((count - 1, WIDTH), (count, WIDTH + 1)):
+        with pytest.raises(IntegrityError, match="paraphrases instead of"):
+            PromptBank(LABELS, rows, rows, torch.zeros(shape))
 
 
 def test_a_bank_without_domains_has_one_row_a_class() -> None:

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.composition import Composition, Edit, compose, tolerance
 from governance.unlearning.evaluation import Predictions, Samples, predict, summarise
 from governance.unlearning.labels import LabelSpace, default_domain_templates
-from governance.unlearning.projector import identity
+from governance.unlearning.metrics.inference import area_under_curve, probe, stratified_folds
+from governance.unlearning.projector import Projector, identity, solve
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
+from governance.unlearning.verdict import verdict
 
 pytestmark = pytest.mark.benchmark
 
@@ -111,6 +115,81 @@ def _figures(samples: Samples, predictions: Predictions, target: Target) -> tupl
 
 def _means(figures: list[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(mean(column) for column in zip(*figures, strict=True))
+
+
+# What 5 labelled images of every class find of dog again (nearest prototype), and the figures of the table that this
+# repeats: there the labelled images were training images, here they are other test images.
+RELEARNED = {"none": 0.63, "redirect": 0.21, "to zero": 0.71, "nullspace": 0.55}
+
+
+@pytest.mark.parametrize("edit", RELEARNED)
+def test_what_five_labelled_images_bring_back(
+    real_bank: PromptBank, samples: Samples, edit: str
+) -> None:
+    targets = [Target("dog", None)]
+    projector = _edit(real_bank, targets, edit)
+    shown = assess(samples, real_bank, targets, projector, 25.0)["after"]
+    found = {(a["shots"], a["mix"]): a for a in shown["relearning"]}
+    assert found[5, None]["recovered"] == pytest.approx(RELEARNED[edit], abs=0.08)
+    assert found[5, None]["n"] == 341
+    cells = [f"{a['recovered']:.2f} ({a['false_alarms']:.2f})" for a in found.values()]
+    print(
+        f"{edit}: {dict(zip(found, cells, strict=True))}, probe {shown['probe_auc']['value']:.2f}"
+    )
+    # Replacing only the text of dog, as arXiv 2506.01318 does, is the stronger attack, with more false alarms.
+    for mix in (0.5, 1.0):
+        assert found[5, mix]["recovered"] > found[5, None]["recovered"] + 0.1
+        assert found[5, mix]["false_alarms"] > found[5, None]["false_alarms"]
+    # No edit of this rank hides the class from a linear probe.
+    assert shown["probe_auc"]["value"] > 0.9
+
+
+def test_the_probe_is_no_weaker_than_logistic_regression(
+    real_bank: PromptBank, samples: Samples
+) -> None:
+    targets = [Target("dog", None)]
+    edited = _edit(real_bank, targets, "redirect").apply(samples.features)
+    features = torch.nn.functional.normalize(edited, dim=1)
+    positive = torch.tensor([label == "dog" for label in samples.labels])
+    fold = stratified_folds(positive, 5, seed=0)
+    areas = []
+    for held_out in range(5):
+        train, test = fold != held_out, fold == held_out
+        x = (real_bank.dimension**0.5 * features).numpy()
+        model = LogisticRegression(solver="newton-cholesky").fit(x[train], positive[train].numpy())
+        scores = torch.from_numpy(model.decision_function(x[test]))
+        areas.append(area_under_curve(scores, positive[test]))
+    ours = probe(features, positive, 5, seed=0)
+    assert ours is not None
+    assert ours.value >= mean(areas) > 0.9
+
+
+def _edit(bank: PromptBank, targets: list[Target], name: str) -> Projector:
+    if name == "redirect":
+        return compose(bank, [Edit(tuple(targets), Recipe())]).projector
+    dogs = [row for row, (label, _) in enumerate(bank.pairs) if label == "dog"]
+    if name == "nullspace":
+        rows = bank.scores[dogs[:1]]
+        return solve(rows, 0 * rows, torch.ones(1), bank.rows[:0], 0.0, 0.0)
+    if name == "to zero":
+        rows, others = bank.rows[dogs], [i for i in range(len(bank.pairs)) if i not in dogs]
+        weights = torch.full((len(dogs),), 1e3, dtype=torch.float64)
+        return solve(rows, 0 * rows, weights, bank.rows[others], 10.0, 0.1)
+    return identity(bank.dimension)
+
+
+def test_the_verdict_on_real_images_admits_what_comes_back(
+    real_bank: PromptBank, samples: Samples
+) -> None:
+    targets = [Target("dog", None)]
+    shown = assess(samples, real_bank, targets, _edit(real_bank, targets, "redirect"), 25.0)
+    text = verdict(shown, targets, 1.0)
+    assert text.startswith("Suppressed in zero-shot use: of 346 images (dog everywhere) 0.0%")
+    assert "Recoverable with 5 labelled images in" in text
+    assert "A linear probe on the embedding still tells it apart" in text
+    assert verdict(
+        assess(samples, real_bank, targets, identity(real_bank.dimension), 25.0), targets, 1.0
+    ).startswith("Not suppressed")
 
 
 @pytest.mark.parametrize("seed", range(4))

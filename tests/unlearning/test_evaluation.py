@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governance.errors import InvalidInputError
+from governance.unlearning import evaluation
 from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.evaluation import (
     Z95,
@@ -149,6 +150,38 @@ def test_predictions_of_the_hand_made_set() -> None:
 def test_an_edit_that_turns_cats_into_dogs_loses_the_cats_and_nothing_else() -> None:
     plain = predict(SAMPLES, BANK, cats_become_dogs()).plain.tolist()
     assert plain == [False] * 4 + [True] * 4
+
+
+def test_top_five_counts_images_whose_class_is_among_the_five_best() -> None:
+    classes = tuple("abcdefg")
+    rows = torch.eye(7, dtype=torch.float64)
+    bank = PromptBank(LabelSpace(classes), rows, rows)
+    # The own class scores .35: it is the first, the third, the fifth, the sixth.
+    images = [[0.1 * (place + 1) for place in range(7)] for _ in range(4)]
+    for image, before in zip(images, (0, 2, 4, 5), strict=True):
+        image[0] = 0.75 - 0.1 * before
+    samples = Samples(torch.tensor(images), ["a"] * 4, [None] * 4)
+    predictions = predict(samples, bank, None)
+    assert predictions.plain.tolist() == [True, False, False, False]
+    assert predictions.top5 is not None
+    assert predictions.top5.tolist() == [True, True, True, False]
+    result = summarise(samples, predictions, [Target("a", None)])
+    assert result["top5"]["forget_accuracy"] == 0.75
+    assert result["top5"]["counts"]["forget"] == Proportion(3, 4).to_dict()
+
+
+def test_five_classes_or_fewer_have_no_top_five() -> None:
+    assert predict(SAMPLES, BANK, None).top5 is None
+    assert evaluate(SAMPLES, BANK, [Target(CAT, None)], None)["top5"] is None
+
+
+def test_pieces_give_the_same_predictions_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK", 3)
+    predictions = predict(SAMPLES, BANK, cats_become_dogs())
+    assert predictions.plain.tolist() == [False] * 4 + [True] * 4
+    by_domain = predict(SAMPLES, BANK, None).by_domain
+    assert by_domain is not None
+    assert by_domain.tolist() == PAIR
 
 
 def test_length_of_the_features_does_not_matter() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from governance.digests import canonical_json, load_json
 from governance.errors import InvalidInputError
 from governance.unlearning.labels import (
+    EVAL_TEMPLATES,
     PLACEHOLDER,
     SCORE_TEMPLATE,
     TEMPLATES,
@@ -19,6 +20,7 @@ FULL = """
 classes = ["dog", "traffic light"]
 templates = ["a photo of a {class}", "the {class}"]
 score_template = "one {class}"
+eval_templates = ["look: {class}"]
 
 [domains]
 photo = ["a photo of a {class}", "{class}, photo"]
@@ -62,7 +64,30 @@ def test_toml_file_with_every_key() -> None:
         },
         score_template="one {class}",
         synonyms={"dog": ("hound", "puppy")},
+        eval_templates=("look: {class}",),
     )
+
+
+def test_paraphrases_are_synonyms_in_the_score_template_and_classes_in_held_out_templates() -> None:
+    assert parse_labels(FULL, toml=True).paraphrases == [
+        ("dog", "one hound"),
+        ("dog", "one puppy"),
+        ("dog", "look: dog"),
+        ("traffic light", "look: traffic light"),
+    ]
+
+
+def test_default_evaluation_templates_leave_out_what_the_fit_uses() -> None:
+    assert not set(EVAL_TEMPLATES) & {*TEMPLATES, SCORE_TEMPLATE}
+    assert LabelSpace(("a", "b")).held_out_templates == EVAL_TEMPLATES
+    used = LabelSpace(
+        ("a", "b"),
+        ("x",),
+        templates=(EVAL_TEMPLATES[0],),
+        score_template=EVAL_TEMPLATES[1],
+        domain_templates={"x": (EVAL_TEMPLATES[2],)},
+    )
+    assert used.held_out_templates == EVAL_TEMPLATES[3:]
 
 
 def test_toml_file_with_classes_alone_takes_the_defaults() -> None:
@@ -117,6 +142,27 @@ MALFORMED = {
     "synonyms of nothing": (
         'classes = ["a", "b"]\n[synonyms]\nc = ["d"]',
         "synonyms are given for 'c', which is not a class",
+    ),
+    "a synonym that is a class": (
+        'classes = ["a", "b"]\n[synonyms]\na = ["b"]',
+        "synonym 'b' of 'a' is itself a class",
+    ),
+    "a synonym twice": (
+        'classes = ["a", "b"]\n[synonyms]\na = ["c", "c"]',
+        "synonym 'c' stands twice",
+    ),
+    "an empty synonym": ('classes = ["a", "b"]\n[synonyms]\na = [""]', "empty synonym name"),
+    "evaluation templates a string": (
+        'classes = ["a", "b"]\neval_templates = "x"',
+        "eval_templates in the label file must be a list of strings",
+    ),
+    "an evaluation template without its place": (
+        'classes = ["a", "b"]\neval_templates = ["a thing"]',
+        "template 'a thing' must hold {class} once",
+    ),
+    "an evaluation template of the fit": (
+        'classes = ["a", "b"]\neval_templates = ["a {class}"]',
+        "'a {class}' is a template of the fit, so it cannot be an evaluation template",
     ),
     "a synonym a number": (
         'classes = ["a", "b"]\n[synonyms]\na = [1]',
@@ -181,6 +227,7 @@ def test_default_domain_templates_use_the_right_article(domain: str, first: str)
 
 NAMES = st.lists(st.text("abcdé 中_-", min_size=1).map(str.strip).filter(bool), unique=True)
 WORDS = st.text("xyz ü", max_size=6)
+SYNONYMS = st.lists(st.text("xyzü", min_size=1, max_size=6), unique=True).map(tuple)
 
 
 @st.composite
@@ -195,7 +242,8 @@ def label_spaces(draw: st.DrawFn) -> LabelSpace:
         draw(templates),
         {domain: draw(templates) for domain in domains},
         draw(template),
-        draw(st.dictionaries(st.sampled_from(classes), st.lists(WORDS).map(tuple))),
+        draw(st.dictionaries(st.sampled_from(classes), SYNONYMS)),
+        draw(templates),
     )
 
 

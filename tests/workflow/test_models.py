@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from governance.clip.fold import FoldPath, probe_path
+from governance.clip.fold import check_fold
 from governance.clip.load import load_model
+from governance.clip.paths import FoldPath
 from governance.clip.source import Source, parse_source
 from governance.demo import MODEL_DIR
 from governance.demo.encoder import load_labels
@@ -62,9 +63,10 @@ def test_a_configuration_that_changed_is_found(shop: Shop, tmp_path: Path) -> No
 
 def test_the_registration_probe_refuses_a_layer_that_is_not_the_last() -> None:
     clip = load_model(parse_source(f"local-dir:{MODEL_DIR}", None))
-    assert probe_path(clip, FoldPath("visual.attnpool.c_proj", is_linear=True)) < 1e-5
+    right = check_fold(clip, [FoldPath("visual.attnpool.c_proj", is_linear=True)])
+    assert [c.error <= c.tolerance for c in right] == [True] * 3
     with pytest.raises(IntegrityError, match="differs from the edit"):
-        probe_path(clip, FoldPath("text_projection", is_linear=False))
+        check_fold(clip, [FoldPath("visual.layer2.0.bn3.weight", is_linear=False)])
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,13 @@ def test_the_report_holds_figures_before_and_after(shop: Shop) -> None:
         "skipped": [],
     }
     assert content["composed"] is None
+    shown = content["assessment"]
+    assert shown["after"]["zero_shot"]["forget"]["value"] == pytest.approx(after["forget_accuracy"])
+    assert shown["protocol"]["synonyms"] == {"mug": ["cup", "coffee cup"]}
+    assert shown["protocol"]["logit_scale"] > 1
+    assert shown["before"]["paraphrase"]["max"]["value"] > 0.8  # the words mean something to it
+    assert content["verdict"].startswith("Suppressed in zero-shot use")
+    assert "5 labelled images bring it back was not measured: too few" in content["verdict"]
     assert state(shop.ledger, number) == "prepared"
     assert holds(shop.ledger)
 

@@ -1,11 +1,14 @@
 """Versions: composition, resurrection guard, drop, interruption, evaluation, export."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from governance.digests import digest_mapping
 from governance.errors import (
     ConflictError,
     IntegrityError,
@@ -17,6 +20,7 @@ from governance.errors import (
 from governance.ledger.lookup import find_model, find_request, find_version
 from governance.settings import GateLimits
 from governance.unlearning import composition
+from governance.unlearning.projector import digest_tensor
 from governance.unlearning.recipe import Recipe
 from governance.workflow import prepare, publish, release, requests, versions
 from tests.workflow.helpers import (
@@ -309,6 +313,8 @@ def test_any_version_can_be_evaluated_again(shop: Shop) -> None:
     assert again == version_report(shop.ledger, 2)
     base = report(shop.ledger, versions.evaluate_version(shop.tools, "otto", None, 1, "eval"))
     assert base["active_requests"] == []
+    assert base["overall"] is None
+    assert again["overall"]["harmonic"] > 0.9
     assert base["after"]["forget_accuracy"] is None
     assert base["after"]["retain_accuracy"] == base["before"]["retain_accuracy"]
     assert holds(shop.ledger)
@@ -340,6 +346,36 @@ def test_an_exported_version_is_what_was_recorded(shop: Shop, tmp_path: Path) ->
     with pytest.raises(InvalidInputError, match="not empty"):
         versions.export(shop.tools, "otto", None, 2, dest)
     assert actions(shop.ledger)[-1] == "version.exported"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_export_at_another_precision_says_so_in_log_and_file(
+    shop: Shop, tmp_path: Path, number: int
+) -> None:
+    from safetensors import safe_open
+
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    name, dest, exported = versions.export(
+        shop.tools, "otto", None, number, tmp_path / "out", "bf16"
+    )
+    with safe_open(dest / "open_clip_model.safetensors", "pt") as file:
+        stored = {key: digest_tensor(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+        notes = json.loads(file.metadata()["governance"])
+    assert exported["exported_weights_digest"] == digest_mapping(stored)
+    assert [c["precision"] for c in exported["certificates"]] == ["bf16"] * (number - 1)
+    with shop.ledger.read() as session:
+        recorded = find_version(session, find_model(session, name), number).weights_digest
+    with shop.ledger.connect() as connection:
+        last = connection.execute(text("SELECT payload FROM events ORDER BY seq DESC LIMIT 1"))
+        payload = json.loads(last.scalar_one())
+    assert recorded != exported["exported_weights_digest"]
+    for found in (payload, notes):
+        assert found["precision"] == "bf16"
+        assert found["exported_weights_digest"] == exported["exported_weights_digest"]
+        assert found["certificates"] == exported["certificates"]
+    assert payload["weights_digest"] == notes["weights"] == recorded
+    assert holds(shop.ledger)
 
 
 def test_an_approval_of_another_projector_does_not_count(shop: Shop) -> None:

@@ -1,0 +1,228 @@
+"""What still leaks, line by line: each figure of an assessment before, after and with the random control."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from governance.unlearning.verdict import strongest
+from governance.unlearning.words import percent
+
+VIEWS = ("before", "after", "control")
+
+_MANY = 6
+"""Neighbours that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of one version; `note` says how precise it is or at what price it comes."""
+
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of every version.
+
+    Attributes:
+        name: what it is.
+        meaning: one sentence.
+        cells: before, after, control.
+        brief: whether a short table shows it too.
+    """
+
+    name: str
+    meaning: str
+    cells: Sequence[Cell]
+    brief: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Lines that answer one question."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+def leakage(assessment: Mapping[str, Any]) -> list[Group]:
+    """The figures of an assessment, grouped by the question that they answer; what was not measured is left out."""
+    views = [assessment[view] for view in VIEWS]
+    groups = [
+        Group("Does it come back with a little effort?", _effort(assessment, views)),
+        Group("Is it still in the embedding?", _traces(views)),
+        Group("What did the edit cost nearby?", _collateral(assessment, views)),
+        Group("In one number", _totals(views)),
+    ]
+    return [group for group in groups if group.lines]
+
+
+def _effort(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> list[Line]:
+    lines: list[Line] = []
+    for shots in assessment["protocol"]["shots"]:
+        attacks = [strongest(view["relearning"], shots) for view in views]
+        found = [attack for attack in attacks if attack is not None]
+        if len(found) < len(views):
+            continue
+        images = "1 labelled image" if shots == 1 else f"{shots} labelled images"
+        draws = assessment["protocol"]["draws"]
+        lines.append(
+            Line(
+                f"Relearned from {images}",
+                f"Share of its other images found again when its prompt is replaced by, or mixed with, the mean of "
+                f"labelled images; the strongest of {_attacks(assessment)} attacks, mean of {draws} draws. False "
+                "alarms: other images taken for it."
+                if not lines
+                else "The same.",
+                [
+                    Cell(
+                        percent(attack["recovered"]),
+                        f"false alarms {percent(attack['false_alarms'])}",
+                    )
+                    for attack in found
+                ],
+                brief=shots == 5,
+            )
+        )
+    words = [view["paraphrase"] for view in views]
+    if all(words):
+        lines += [
+            Line(
+                "Found by other words, best",
+                f"Share of its images that the best of {words[0]['prompts']} other prompts finds (synonyms, and "
+                "templates that were not used in the fit).",
+                [_share(entry["max"]) for entry in words],
+                brief=True,
+            ),
+            Line(
+                "Found by other words, mean",
+                "The same for a prompt taken at random.",
+                [Cell(percent(entry["mean"])) for entry in words],
+            ),
+        ]
+    tops = [view["top5"] for view in views]
+    if all(tops):
+        lines.append(
+            Line(
+                "Among the five best names",
+                "Share of its images for which the forgotten class is among the five names that fit best.",
+                [_share(entry["forget"]) for entry in tops],
+            )
+        )
+    lines += _searches(views, "forget", "it", brief=True)
+    return lines
+
+
+def _searches(
+    views: Sequence[Mapping[str, Any]], side: str, what: str, brief: bool = False
+) -> list[Line]:
+    by_text = [view["retrieval"]["text_to_image"][side] for view in views]
+    by_image = [view["retrieval"]["image_to_text"][side] for view in views]
+    lines = []
+    if all(by_text):
+        lines.append(
+            Line(
+                f"Searching for {what} by text, first 10",
+                "Share of prompts that have a right image among the first ten results.",
+                [_recall(entry, "r10") for entry in by_text],
+                brief,
+            )
+        )
+    if all(by_image):
+        lines.append(
+            Line(
+                f"Describing images of {what}, first 5",
+                "Share of images that have their own prompt among the first five.",
+                [_recall(entry, "r5") for entry in by_image],
+            )
+        )
+    return lines
+
+
+def _traces(views: Sequence[Mapping[str, Any]]) -> list[Line]:
+    lines = []
+    for key, name, meaning in (
+        (
+            "probe_auc",
+            "Linear probe (AUC)",
+            "How often a linear classifier, trained on labelled embeddings, ranks an image of it above another image; "
+            "0.5 is guessing.",
+        ),
+        (
+            "membership_auc",
+            "Class membership (AUC)",
+            "How often what the model says of the nearest retained classes gives away an image of the forgotten "
+            "one; 0.5 is guessing.",
+        ),
+    ):
+        found = [view[key] for view in views]
+        if all(found):
+            cells = [Cell(f"{e['value']:.3f}", f"{e['low']:.3f} to {e['high']:.3f}") for e in found]
+            lines.append(Line(name, meaning, cells, brief=key == "probe_auc"))
+    cosines = [view["alignment"]["forget"] for view in views]
+    lines.append(
+        Line(
+            "Alignment",
+            "Mean cosine of its images to the text of their own class.",
+            [Cell(f"{cosine:.3f}".replace("-", "−")) for cosine in cosines],
+        )
+    )
+    return lines
+
+
+def _collateral(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> list[Line]:
+    lines = []
+    near = [view["neighbours"] for view in views]
+    if all(near):
+        lines.append(
+            Line(
+                "Nearest neighbours recognised",
+                f"Share recognised of images of what lies nearest to it and is kept: {_named(assessment)}.",
+                [_share(entry) for entry in near],
+                brief=True,
+            )
+        )
+    drifts = [view["drift"] for view in views]
+    if None not in drifts:
+        lines.append(
+            Line(
+                "Drift of the neighbours",
+                "How far the probabilities of the kept classes moved on these images (Jensen–Shannon, 0 to 1 bit).",
+                [Cell(f"{drift:.4f}") for drift in drifts],
+            )
+        )
+    return lines + _searches(views, "retain", "what is kept")
+
+
+def _totals(views: Sequence[Mapping[str, Any]]) -> list[Line]:
+    return [
+        Line(name, meaning, [Cell(f"{view[key]:.3f}") for view in views])
+        for key, name, meaning in (
+            ("harmonic", "H", "Harmonic mean of forgetting and keeping; 1 is best."),
+            ("aus", "AUS", "Keeping, relative to the unedited model, over what is left of the forgotten; 1 is best."),
+            ("rus", "RUS", "Whether images of it are represented differently and others alike; 1 is best."),
+        )
+    ]  # fmt: skip
+
+
+def _share(entry: Mapping[str, Any]) -> Cell:
+    return Cell(percent(entry["value"]), f"{percent(entry['low'])} to {percent(entry['high'])}")
+
+
+def _recall(entry: Mapping[str, Any], key: str) -> Cell:
+    return Cell(percent(entry[key]), f"of {entry['n']}")
+
+
+def _attacks(assessment: Mapping[str, Any]) -> int:
+    return len(assessment["protocol"]["mixes"]) + 1
+
+
+def _named(assessment: Mapping[str, Any]) -> str:
+    """The neighbours in words."""
+    names = [
+        f"{entry['class']} in {entry['domain']}" if entry["domain"] else entry["class"]
+        for entry in assessment["neighbours"]
+    ]
+    rest = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
+    return ", ".join(names[:_MANY]) + rest

@@ -1,0 +1,125 @@
+"""Relearning: how much of what was forgotten comes back with a few labelled images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from governance.unlearning.bank import unit
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One way to use labelled images.
+
+    Attributes:
+        shots: labelled images of each class.
+        mix: α of the prototypical relearning attack (arXiv 2506.01318): the classifier row of each forgotten class
+            becomes the unit of (1 − α) t + α p, t its text and p the prototype, the mean of its labelled images;
+            other classes keep their texts. None: every class is replaced by the prototype of its own labelled images
+            (nearest prototype), so that images compete with images.
+    """
+
+    shots: int
+    mix: float | None
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What an attack achieves, mean over its draws.
+
+    Attributes:
+        recovered: share of the scored forget images that are assigned to their class.
+        lowest, highest: the same of the least and of the most lucky draw.
+        false_alarms: share of the scored retain images that are wrongly assigned to an attacked class.
+        n: forget images scored in each draw; labelled ones are never among them.
+        attacked: class numbers with enough images.
+    """
+
+    recovered: float
+    lowest: float
+    highest: float
+    false_alarms: float
+    n: int
+    attacked: tuple[int, ...]
+
+
+def relearn(
+    features: Tensor,
+    texts: Tensor,
+    truth: Tensor,
+    forget: Tensor,
+    attack: Attack,
+    draws: int,
+    seed: int,
+) -> Recovery | None:
+    """Mount one attack `draws` times with other labelled images.
+
+    The labelled images depend on the seed, the shots and the draw alone, so that all versions of the model and all
+    mixes meet the same ones.
+
+    Args:
+        features: n × d, unit length.
+        texts: C × d, the zero-shot classifier.
+        truth: n class numbers.
+        forget: n booleans; the others are the retain set.
+        attack: how.
+        draws: how often.
+        seed: of the draws.
+
+    Returns:
+        None if no class has more forget images than `attack.shots`.
+    """
+    pools = {
+        label: (forget & (truth == label)).nonzero().flatten()
+        for label in torch.unique(truth[forget]).tolist()
+    }
+    attacked = [label for label, pool in pools.items() if len(pool) > attack.shots]
+    if not attacked:
+        return None
+    others = [label for label in torch.unique(truth[~forget]).tolist() if label not in pools]
+    pools |= {label: (~forget & (truth == label)).nonzero().flatten() for label in others}
+    logits = features @ texts.T
+    is_attacked = torch.zeros(len(texts), dtype=torch.bool)
+    is_attacked[attacked] = True
+    shares, alarms, scored = [], [], 0
+    for draw in range(draws):
+        generator = np.random.default_rng([seed, attack.shots, draw])
+        picked = {
+            label: torch.from_numpy(generator.permutation(pools[label].numpy())[: attack.shots])
+            for label in (*attacked, *others)
+        }
+        replaced = attacked if attack.mix is not None else [*attacked, *others]
+        heads = _prototypes(features, picked, replaced)
+        if attack.mix is None:
+            scores = torch.full_like(logits, -torch.inf)
+        else:
+            scores = logits.clone()
+            heads = unit((1 - attack.mix) * texts[replaced] + attack.mix * heads).to(texts.dtype)
+        scores[:, replaced] = features @ heads.T
+        # A tie is no recognition: an embedding that collapsed must not be found by whichever class comes first.
+        top = scores.topk(2, dim=1)
+        clear, best = top.values[:, 0] > top.values[:, 1], top.indices[:, 0]
+        free = torch.ones(len(features), dtype=torch.bool)
+        free[torch.cat(list(picked.values()))] = False
+        mine, rest = forget & free & is_attacked[truth], ~forget & free
+        scored = int(mine.sum())
+        shares.append(float((clear & (best == truth))[mine].double().mean()))
+        wrong = (clear & is_attacked[best] & (best != truth))[rest]
+        alarms.append(float(wrong.double().sum()) / max(1, int(rest.sum())))
+    return Recovery(
+        recovered=sum(shares) / draws,
+        lowest=min(shares),
+        highest=max(shares),
+        false_alarms=sum(alarms) / draws,
+        n=scored,
+        attacked=tuple(attacked),
+    )
+
+
+def _prototypes(features: Tensor, picked: dict[int, Tensor], labels: Sequence[int]) -> Tensor:
+    """Unit means of the labelled images, one row a class."""
+    means = torch.stack([features[picked[label]].mean(dim=0) for label in labels])
+    return unit(means).to(features.dtype)
