@@ -12,6 +12,7 @@ from governance.errors import GovernanceError
 
 PARTS = (
     "methods",
+    "leakage",
     "ablations",
     "split-half",
     "open-vocabulary",

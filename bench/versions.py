@@ -74,19 +74,19 @@ def _corrected(features: Tensor, base: Tensor, texts: Tensor, edit: Projector) -
     right, a = (edit.b @ texts.T).float(), edit.a.float()
     return _predictions(
         torch.addmm(known, part @ a, right)
-        for part, known in zip(features.split(CHUNK), base.split(CHUNK), strict=True)
+        for part, known in zip(torch.split(features, CHUNK), torch.split(base, CHUNK), strict=True)
     )
 
 
 def _low_rank(features: Tensor, texts: Tensor, edit: Projector) -> Tensor:
     """What the package does: E Tᵀ + (E A)(B Tᵀ), keeping only the features."""
-    return _predictions(edited_logits(part, texts, edit) for part in features.split(CHUNK))
+    return _predictions(edited_logits(part, texts, edit) for part in torch.split(features, CHUNK))
 
 
 def _dense(features: Tensor, texts: Tensor, edit: Projector) -> Tensor:
     """(E P) Tᵀ with the d × d matrix."""
     dense, columns = edit.dense().float(), texts.T.float()
-    return _predictions((part @ dense) @ columns for part in features.split(CHUNK))
+    return _predictions((part @ dense) @ columns for part in torch.split(features, CHUNK))
 
 
 def _predictions(logits: Any) -> Tensor:
