@@ -31,7 +31,7 @@ def run(settings: Settings) -> Section:
     benchmark = load(settings)
     entries: list[dict[str, Any]] = []
     for scope in SCOPES:
-        targets = settings.some(list(targets_of(scope, benchmark.bank.labels)))
+        targets = settings.some(list(targets_of(scope, benchmark.bank.labels)), 1)
         views: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for method, kind in settings.some(combinations(benchmark)[::-1]):
             for target in targets:

@@ -79,7 +79,7 @@ def cell(value: Any, digits: int = 3) -> str:
 
 def ratio(value: float) -> str:
     """A ratio for people: two significant digits."""
-    return f"{value:.2g} ×" if value < 100 else f"{round(value, 1 - len(str(int(value)))):,.0f} ×"
+    return f"{value:.2g} ×" if value < 100 else f"{round(value, 2 - len(str(int(value)))):,.0f} ×"
 
 
 def finite(value: Any) -> Any:

@@ -21,8 +21,8 @@ from governance.unlearning.projector import solve
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
-WIDTH, IMAGES, CLASSES = 768, 10_000, 1000
-"""Of the image tower before the final projection; images and classes of an evaluation."""
+WIDTH = 768
+"""Of the image tower before the final projection."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,19 @@ class Size:
         k: forgotten rows of a fit, rank of the edit that is folded and evaluated.
         r: retained rows of a fit; classes of the composed bank.
         requests: active requests that are composed.
+        images: of an evaluation.
+        classes: of an evaluation.
     """
 
     d: int = 512
     k: int = 10
     r: int = 1200
     requests: int = 10
+    images: int = 10_000
+    classes: int = 1000
 
 
+SMALL = Size(d=64, r=50, images=100, classes=20)
 SWEEPS: dict[str, tuple[int, ...]] = {
     "d": (256, 512, 768, 1024),
     "k": (1, 10, 100, 1000),
@@ -63,7 +68,7 @@ def run(settings: Settings) -> Section:
     with one_thread():
         for name, values in SWEEPS.items():
             for value in settings.some(values):
-                size = replace(Size(), **{name: value})
+                size = replace(SMALL if settings.quick else Size(), **{name: value})
                 for step, work in _steps(size, name).items():
                     work()
                     took = seconds(work, 1 if settings.quick else 5)
@@ -87,8 +92,8 @@ def _steps(size: Size, sweep: str) -> dict[str, Callable[[], Any]]:
     edits = [Edit((Target(str(n), None),), Recipe()) for n in range(min(size.requests, size.r - 1))]
     edit = random_edit(size.d, size.k, generator)
     projection = torch.randn(WIDTH, size.d, generator=generator)
-    features = torch.randn(IMAGES, size.d, generator=generator)
-    texts = rows(CLASSES)
+    features = torch.randn(size.images, size.d, generator=generator)
+    texts = rows(size.classes)
     steps: dict[str, Callable[[], Any]] = {
         "fit": partial(solve, forget, goals, weights, retain, held, 1.0),
         "compose": partial(compose, bank, edits),
