@@ -84,7 +84,7 @@ def main(
             continue
         section.write(out)
         if document is not None:
-            for name_of_table in quote(document, section.tables):
+            for name_of_table in quote(document, section, out):
                 click.echo(f"{document}: not quoted: {name_of_table}", err=True)
         click.echo(f"{name}: {out / name}.md, {time.perf_counter() - began:.0f} s")
     sys.exit(1 if left_out and parts else 0)

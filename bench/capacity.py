@@ -37,7 +37,8 @@ def run(settings: Settings) -> Section:
     summary = [_mean(entries, count, name) for count in counts for name in GUARDS]
     _plot(settings, summary)
     tables = {f"capacity: {name}": _table(summary, name) for name in GUARDS}
-    return Section("capacity", tables, {"draws": entries, "means": summary})
+    data = {"draws": entries, "means": summary}
+    return Section("capacity", tables, data, ["capacity.png"])
 
 
 def measure(bank: PromptBank, chosen: list[int], recipe: Recipe) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def run(settings: Settings) -> Section:
     tables = {f"methods: {scope}": _table(entries, scope) for scope in SCOPES}
     tables |= {f"strengths: {scope}": _strengths(entries, scope) for scope in SCOPES}
     _plot(settings, entries)
-    return Section("methods", tables, entries)
+    return Section("methods", tables, entries, ["methods.png"])
 
 
 def load(settings: Settings) -> Benchmark:
@@ -110,6 +110,6 @@ def _plot(settings: Settings, entries: list[dict[str, Any]]) -> None:
                 )
             axis.set_title(scope, fontsize=10)
             axis.set_xlabel("forget accuracy (lower is better)", fontsize=8)
-            axis.set_ylim(0.55, 0.95)
+            axis.set_ylim(0.7, 0.92)
         axes[0].set_ylabel("retain accuracy", fontsize=8)
-        axes[-1].legend(fontsize=6, loc="lower right", frameon=False)
+        axes[0].legend(fontsize=6, loc="lower right", frameon=False, ncols=2)

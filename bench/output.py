@@ -2,9 +2,10 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,20 @@ class Section:
         name: of the part.
         tables: Markdown by name, each is quoted on its own.
         data: JSON values.
+        plots: names of files in the output directory.
     """
 
     name: str
     tables: Mapping[str, str]
     data: Any
-    notes: Sequence[str] = field(default_factory=tuple)
+    plots: Sequence[str] = ()
 
     def write(self, out: Path) -> None:
         """``NAME.json`` and ``NAME.md`` in the output directory."""
         text = json.dumps(finite(self.data), indent=1, ensure_ascii=False)
         (out / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
-        parts = [*self.notes, *(f"### {title}\n\n{table}" for title, table in self.tables.items())]
+        parts = [f"### {title}\n\n{table}" for title, table in self.tables.items()]
+        parts += [f"![{name}]({name})" for name in self.plots]
         (out / f"{self.name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -91,14 +94,19 @@ def finite(value: Any) -> Any:
     return [finite(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def quote(document: Path, tables: Mapping[str, str]) -> list[str]:
-    """Replace what stands between ``<!-- NAME -->`` and ``<!-- end -->`` by the tables of these names.
+def quote(document: Path, section: Section, out: Path) -> list[str]:
+    """Put tables between ``<!-- NAME -->`` and ``<!-- end -->``, and plots into the folder beside the document.
+
+    Args:
+        document: Markdown; the folder has its name without suffix.
+        section: the part.
+        out: where the plots are.
 
     Returns:
-        Names that the document does not quote.
+        Names of tables that the document does not quote.
     """
     text, unquoted = document.read_text(encoding="utf-8"), []
-    for name, content in tables.items():
+    for name, content in section.tables.items():
         head, start, rest = text.partition(f"<!-- {name} -->")
         _, end, tail = rest.partition("<!-- end -->")
         if start and end:
@@ -106,6 +114,9 @@ def quote(document: Path, tables: Mapping[str, str]) -> list[str]:
         else:
             unquoted.append(name)
     document.write_text(text, encoding="utf-8")
+    for plot in section.plots:
+        document.with_suffix("").mkdir(exist_ok=True)
+        shutil.copyfile(out / plot, document.with_suffix("") / plot)
     return unquoted
 
 

@@ -34,9 +34,13 @@ def test_results_are_valid_json_without_nan(tmp_path: Path) -> None:
     assert (tmp_path / "part.md").read_text() == "### one\n\n| a |\n"
 
 
-def test_quoting_replaces_only_what_is_marked(tmp_path: Path) -> None:
-    document = tmp_path / "d.md"
+def test_quoting_replaces_only_what_is_marked_and_brings_the_plots(tmp_path: Path) -> None:
+    document, out = tmp_path / "d.md", tmp_path / "out"
+    out.mkdir()
+    (out / "p.png").write_bytes(b"picture")
     document.write_text("a\n<!-- one -->old<!-- end -->\nb\n<!-- two -->kept<!-- end -->\n")
-    assert quote(document, {"one": "new", "three": "lost"}) == ["three"]
+    section = Section("part", {"one": "new", "three": "lost"}, [], ["p.png"])
+    assert quote(document, section, out) == ["three"]
     text = document.read_text()
     assert text == "a\n<!-- one -->\n\nnew\n\n<!-- end -->\nb\n<!-- two -->kept<!-- end -->\n"
+    assert (tmp_path / "d" / "p.png").read_bytes() == b"picture"
