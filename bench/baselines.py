@@ -36,8 +36,8 @@ from governance.unlearning.prototypes import PrototypeKind
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target, covered
 
-STEPS = 200
-LEARNING_RATE = 1e-3
+STEPS = 100
+LEARNING_RATE = 3e-3
 BATCH = 256
 ASCENT_LIMIT = 5.0
 """Nats beyond which an image is forgotten enough; without a limit, ascent destroys everything. Chance is 1.9."""

@@ -17,7 +17,7 @@ from governance.unlearning.targets import Target
 
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 600, 800, 1000)
 SHOWN = (1, 10, 100, 200, 300, 400, 500, 600, 1000)
-DRAWS = 5
+DRAWS = 3
 GUARDS = {"with margin guard": Recipe(), "without margin guard": Recipe(margin=0.0)}
 
 
