@@ -3,6 +3,7 @@
 Random embeddings and weights: only the time counts here, and it does not depend on the values.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -97,7 +98,11 @@ def _encode(generator: torch.Generator) -> float:
     """Seconds to encode the sample with random weights."""
     import open_clip
 
-    model = open_clip.create_model(ENCODER, pretrained=None).eval()
+    logging.disable(logging.WARNING)  # open_clip warns of random weights, which are meant
+    try:
+        model = open_clip.create_model(ENCODER, pretrained=None).eval()
+    finally:
+        logging.disable(logging.NOTSET)
     images = torch.randn(SAMPLE, 3, 224, 224, generator=generator)
 
     def encode() -> Tensor:
