@@ -167,6 +167,10 @@ def show(invocation: Invocation, number: int) -> None:
     "--strength", type=float, default=1.0, show_default=True, help="How far, above 0 and at most 1."
 )
 @click.option(
+    "--both-sides", is_flag=True,
+    help="Edit the text tower too, so that prompts of the concept find nothing in stored image embeddings.",
+)  # fmt: skip
+@click.option(
     "--prototypes", "kinds", multiple=True, type=click.Choice(_KINDS), default=["text"],
     show_default=True,
     help="What the fit sees besides text prompts; repeat for several. synthesised makes images by "
@@ -196,6 +200,7 @@ def prepare(
     number: int,
     method: str,
     strength: float,
+    both_sides: bool,
     kinds: tuple[str, ...],
     prototype_dataset: str | None,
     shots: int,
@@ -212,7 +217,7 @@ def prepare(
 
     _check_used(kinds, "few-shot", {"--prototype-dataset": prototype_dataset})
     _check_used(kinds, "synthesised", {"--budget": budget})
-    recipe = Recipe.of(method, strength, **hyperparameters)
+    recipe = Recipe.of(method, strength, both_sides, **hyperparameters)
     chosen = tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds))
     wanted = Wanted(chosen, prototype_dataset, shots, budget, seed)
     _, report_id = preparing.prepare(
@@ -367,7 +372,7 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
     def show() -> None:
         click.echo(
             f"{title}: {record['scope']} with {settings['method']}, strength "
-            f"{settings['strength']:g}"
+            f"{settings['strength']:g}; edited: {' and '.join(report['sides'])}"
         )
         click.echo(f"projector {projector['digest']}")
         click.echo(describe_prototypes(projector["recipe"]["prototypes"]))

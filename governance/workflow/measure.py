@@ -15,6 +15,7 @@ from governance.ledger.tables import Dataset, ProjectorRecord, Report, Request
 from governance.ledger.types import now
 from governance.unlearning.composition import Edit
 from governance.unlearning.evaluation import Samples
+from governance.unlearning.projector import Projector, digest_tensor
 from governance.unlearning.targets import Target
 from governance.workflow.tools import Tools
 
@@ -89,6 +90,16 @@ def embed(tools: Tools, base: BaseModel, dataset: EvalSet) -> Samples:
     items = dataset.manifest.items
     features = tools.encoder.features(base, dataset.digest, dataset.location, items, tools.meter)
     return Samples(features, [item.label for item in items], [item.domain for item in items])
+
+
+def sides(text: Projector | None) -> list[str]:
+    """Which towers are edited, as reports say it."""
+    return ["image"] if text is None else ["image", "text"]
+
+
+def text_factors(text: Projector | None) -> dict[str, str] | None:
+    """What a recipe says of the text side: digests of its factors."""
+    return None if text is None else {"a": digest_tensor(text.a), "b": digest_tensor(text.b)}
 
 
 def store_report(

@@ -129,6 +129,7 @@ def _store_version(
     registered: RegisteredVersion,
 ) -> ModelVersion:
     projector = built.composition.projector
+    arrays.store_text(session, built.composition.text)
     version = ModelVersion(
         model_id=model.id,
         number=built.plan.number,
@@ -158,6 +159,9 @@ def _artifacts(built: Built) -> Artifacts:
     plan, projector = built.plan, built.composition.projector
     active = [member.request for member in plan.members]
     metrics = {"rank": float(projector.rank)}
+    factors = {"a": projector.a, "b": projector.b}
+    if (text := built.composition.text) is not None:
+        factors |= {"text_a": text.a, "text_b": text.b}
     if built.reports:
         metrics |= flat_metrics(built.reports[0][1])
     return Artifacts(
@@ -173,7 +177,7 @@ def _artifacts(built: Built) -> Artifacts:
             **{f"report-{d.name}.json": content for d, content in built.reports},
         },
         tensors={
-            "factors.safetensors": {"a": projector.a, "b": projector.b},
+            "factors.safetensors": factors,
             "changed.safetensors": built.fold.tensors,
         },
         tags={
