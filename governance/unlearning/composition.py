@@ -146,8 +146,8 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
         InvalidInputError: a target is not in the bank, or nothing would be retained.
     """
     check_targets([target for edit in edits for target in edit.targets], bank.labels)
-    # Rows are visited in the bank's order, prototypes in the order of their identities, and everything else is a maximum
-    # or minimum over the requests: the result is the same to the last bit in whatever order they come.
+    # Rows are visited in the bank's order, prototypes in the order of their identities, and everything else is a
+    # maximum or minimum over the requests: the result is the same to the last bit in whatever order they come.
     owners = _owners(bank, edits)
     moves = movements(bank, owners)
     text = [Row(pair, None) for pair in bank.pairs]

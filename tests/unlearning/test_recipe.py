@@ -36,7 +36,7 @@ def test_given_weights_win_over_the_defaults_and_none_leaves_them() -> None:
     assert (recipe.method, recipe.strength) == (Method.NULLSPACE, 0.5)
     assert (recipe.lambda_forget, recipe.lambda_retain, recipe.mu) == (7.0, 2.0, 0.3)
     assert Recipe.of("redirect", **dict.fromkeys(HYPERPARAMETERS)) == Recipe()
-    given = {name: 0.75 for name in HYPERPARAMETERS}
+    given = dict.fromkeys(HYPERPARAMETERS, 0.75)
     assert {getattr(Recipe.of("redirect", **given), name) for name in HYPERPARAMETERS} == {0.75}
 
 
