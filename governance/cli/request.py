@@ -180,15 +180,15 @@ def show(invocation: Invocation, number: int) -> None:
     "--prototype-dataset", metavar="NAME", help="Of few-shot prototypes, if there are several."
 )
 @click.option(
-    "--shots", type=click.IntRange(1), default=16, show_default=True,
-    help="Few-shot images of each (class, domain).",
+    "--shots", type=click.IntRange(1), metavar="K",
+    help="Few-shot images of each (class, domain) (default 16).",
 )  # fmt: skip
 @click.option(
     "--budget", type=click.IntRange(1), metavar="STEPS",
     help="Gradient steps for each synthesised image (default 100).",
 )  # fmt: skip
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of drawing or synthesising prototypes."
+    "--seed", type=int, metavar="N", help="Of drawing or synthesising prototypes (default 0)."
 )
 @_hyperparameters
 @dataset_option
@@ -203,9 +203,9 @@ def prepare(
     both_sides: bool,
     kinds: tuple[str, ...],
     prototype_dataset: str | None,
-    shots: int,
+    shots: int | None,
     budget: int | None,
-    seed: int,
+    seed: int | None,
     dataset: str | None,
     **hyperparameters: float | None,
 ) -> None:
@@ -215,11 +215,20 @@ def prepare(
     from governance.workflow import prepare as preparing
     from governance.workflow.prototypes import Wanted
 
-    _check_used(kinds, "few-shot", {"--prototype-dataset": prototype_dataset})
-    _check_used(kinds, "synthesised", {"--budget": budget})
+    _check_used(kinds, ("few-shot",), {"--prototype-dataset": prototype_dataset, "--shots": shots})
+    _check_used(kinds, ("synthesised",), {"--budget": budget})
+    _check_used(kinds, ("few-shot", "synthesised"), {"--seed": seed})
     recipe = Recipe.of(method, strength, both_sides, **hyperparameters)
-    chosen = tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds))
-    wanted = Wanted(chosen, prototype_dataset, shots, budget, seed)
+    given: dict[str, Any] = {
+        "dataset": prototype_dataset,
+        "shots": shots,
+        "steps": budget,
+        "seed": seed,
+    }
+    wanted = Wanted(
+        tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds)),
+        **{name: value for name, value in given.items() if value is not None},
+    )
     _, report_id = preparing.prepare(
         invocation.tools, invocation.acting, number, dataset, recipe, wanted
     )
@@ -327,11 +336,11 @@ def apply(invocation: Invocation, numbers: tuple[int, ...]) -> None:
     print_version(invocation, model, version, "Applied: ")
 
 
-def _check_used(kinds: tuple[str, ...], kind: str, given: dict[str, Any]) -> None:
+def _check_used(kinds: tuple[str, ...], of: tuple[str, ...], given: dict[str, Any]) -> None:
     """A flag that would be ignored is a misunderstanding."""
     for flag, value in given.items():
-        if value is not None and kind not in kinds:
-            raise click.UsageError(f"{flag} is for --prototypes {kind}")
+        if value is not None and not set(of) & set(kinds):
+            raise click.UsageError(f"{flag} is for --prototypes {' or '.join(of)}")
 
 
 def _end_of_day(day: datetime) -> datetime:

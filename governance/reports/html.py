@@ -54,6 +54,8 @@ STATES = {
 
 METHODS = {
     "redirect": "Moves what is to be forgotten onto the average of what is kept, and holds the rest in place.",
+    "ccup": "Sends what is to be forgotten to zero, and holds the rest in place.",
+    "multimodal": "Removes the directions of what is to be forgotten, in words and in images, from the embedding.",
     "nullspace": "Removes the directions of what is to be forgotten from the embedding.",
 }
 

@@ -87,7 +87,7 @@ class Row:
 
     Attributes:
         pair: its (class, domain).
-        source: digest of the prototypes it comes from, None for a text row of the bank.
+        source: identity of the prototypes it comes from, None for a text row of the bank.
     """
 
     pair: Pair
@@ -128,7 +128,7 @@ class Composition:
         return self._left(edit)
 
     def _left(self, edit: Edit) -> float:
-        sources = {None, *(chosen.digest for chosen in edit.prototypes)}
+        sources = {None, *(chosen.identity for chosen in edit.prototypes)}
         mine = [
             place
             for place, row in enumerate(self.forgotten)
@@ -167,14 +167,15 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
 
 
 def _solve(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
-    # Rows are visited in the bank's order, prototypes in the order of their digests, and everything else is a maximum
-    # or minimum over the requests: the result is the same to the last bit in whatever order they come.
+    # Rows are visited in the bank's order, prototypes in the order of their identities, and everything else is a
+    # maximum or minimum over the requests: the result is the same to the last bit in whatever order they come.
     owners = _owners(bank, edits)
     moves = movements(bank, owners)
     text = [Row(pair, None) for pair in bank.pairs]
-    stacked = {chosen.digest: chosen for edit in edits for chosen in edit.prototypes}
-    visual = [stacked[digest] for digest in sorted(stacked)]
-    identities = text + [Row(pair, chosen.digest) for chosen in visual for pair in chosen.pairs]
+    stacked = {chosen.identity: chosen for edit in edits for chosen in edit.prototypes}
+    visual = [stacked[source] for source in sorted(stacked)]
+    images = [Row(pair, source) for source in sorted(stacked) for pair in stacked[source].pairs]
+    identities = text + images
     rows = torch.cat([bank.rows, *(chosen.rows for chosen in visual)])
     places = {pair: number for number, pair in enumerate(bank.pairs)}
 

@@ -220,6 +220,10 @@ def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
 def _read_task(session: Session, request: Request, dataset: str | None) -> _Task:
     model: Model = request.model
     others = [other for other in active_requests(session, model) if other.id != request.id]
+    targets = tuple(Target(target.label, target.domain) for target in request.targets)
+    measured = read_eval_set(find_dataset(session, dataset))
+    # Checked here, before prototypes are synthesised, which can take minutes.
+    check_targets_measured([(item.label, item.domain) for item in measured.manifest.items], targets)
     return _Task(
         request=request.id,
         model=model.name,
@@ -227,9 +231,9 @@ def _read_task(session: Session, request: Request, dataset: str | None) -> _Task
         bank=arrays.load_bank(session, model),
         logit_scale=model.logit_scale,
         bank_digests={"bank_rows": model.bank_rows, "bank_scores": model.bank_scores},
-        targets=tuple(Target(target.label, target.domain) for target in request.targets),
+        targets=targets,
         others=read_members(session, others),
-        dataset=read_eval_set(find_dataset(session, dataset)),
+        dataset=measured,
     )
 
 
@@ -242,8 +246,6 @@ def _measure(
     text: Projector | None,
 ) -> dict[str, Any]:
     """Content of the report: the unedited model, this request alone, and on top of the active set."""
-    pairs = [(item.label, item.domain) for item in task.dataset.manifest.items]
-    check_targets_measured(pairs, edit.targets)
     samples = embed(tools, task.base, task.dataset)
     edited = task.bank.edited(text)
     assessment = assess(
