@@ -22,29 +22,37 @@ from governance.cli.show import (
     print_request,
 )
 from governance.states import Basis, State
+from governance.unlearning.recipe import HYPERPARAMETERS, REDIRECT_ONLY, Method, default_of
 
 _BASES = [basis.value for basis in Basis]
 _DAY = click.DateTime(["%Y-%m-%d"])
 _KEPT = "Why; kept for ever, so no personal data."
 
 
-_METHODS = ["redirect", "ccup", "multimodal", "nullspace"]
+_METHODS = [method.value for method in Method]
 _KINDS = ["text", "synthesised", "few-shot"]
-_HYPERPARAMETERS = {
-    "lambda-forget": "Weight of forgotten rows (default 1000).",
-    "lambda-retain": "Weight of retained rows (default: redirect 3, ccup 10, otherwise 0).",
-    "mu": "Weight of changing little (default: redirect 1, ccup 0.1, otherwise 0).",
-    "overshoot": "redirect: how many times the way to its anchor a class in one domain goes (default 1.15).",
-    "sibling-weight": "redirect: how much more the same class in other domains is held (default 2).",
-    "margin": "redirect: share of its zero-shot margin that every retained prompt keeps (default 0.1).",
-    "contraction": "redirect: how far the classes of a whole domain go to their mean (default 0.5).",
-    "shift": "redirect: how far they go together towards one retained class (default 0.7).",
+_MEANINGS = {
+    "lambda_forget": "Weight of forgotten rows",
+    "lambda_retain": "Weight of retained rows",
+    "mu": "Weight of changing little",
+    "overshoot": "How many times the way to its anchor a class in one domain goes",
+    "sibling_weight": "How much more the same class in other domains is held",
+    "margin": "Share of its zero-shot margin that every retained prompt keeps",
+    "contraction": "How far the classes of a whole domain go to their mean",
+    "shift": "How far they go together towards one retained class",
 }
 
 
+def _defaults(name: str) -> str:
+    if name in REDIRECT_ONLY:
+        return f"redirect {default_of(Method.REDIRECT, name):g}"
+    return ", ".join(f"{method.value} {default_of(method, name):g}" for method in Method)
+
+
 def _hyperparameters(command: Any) -> Any:
-    for name, text in reversed(_HYPERPARAMETERS.items()):
-        command = click.option(f"--{name}", type=float, help=text)(command)
+    for name in reversed(HYPERPARAMETERS):
+        text = f"{_MEANINGS[name]} (default: {_defaults(name)})."
+        command = click.option(f"--{name.replace('_', '-')}", type=float, help=text)(command)
     return command
 
 

@@ -1,7 +1,7 @@
 """Recipes: the method and hyperparameters of a fit, everything that determines it besides its rows."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -99,7 +99,7 @@ class Recipe:
                 f"unknown method {method!r}; known: {', '.join(Method)}"
             ) from None
         given = {name: value for name, value in values.items() if value is not None}
-        if chosen is not Method.REDIRECT and (foreign := sorted(given.keys() & _REDIRECT_ONLY)):
+        if chosen is not Method.REDIRECT and (foreign := sorted(given.keys() & REDIRECT_ONLY)):
             raise InvalidInputError(f"{_flag(foreign[0])} is for the method redirect only")
         numbers: dict[str, Any] = _DEFAULTS[chosen] | given
         return cls(method=chosen, strength=strength, both_sides=both_sides, **numbers)
@@ -139,7 +139,14 @@ class Recipe:
         return cls(**(value | {"method": Method(value["method"])}))
 
 
-_REDIRECT_ONLY = {"overshoot", "sibling_weight", "margin", "contraction", "shift"}
+HYPERPARAMETERS = tuple(
+    field.name for field in fields(Recipe) if field.name not in ("method", "strength", "both_sides")
+)
+"""Names of the numbers that `Recipe.of` takes besides method and strength."""
+
+REDIRECT_ONLY = frozenset({"overshoot", "sibling_weight", "margin", "contraction", "shift"})
+"""Those that only `redirect` uses."""
+
 _PLAIN = {"overshoot": 1.0, "sibling_weight": 1.0, "margin": 0.0}
 _DEFAULTS: dict[Method, dict[str, float]] = {
     Method.REDIRECT: {},
@@ -147,6 +154,11 @@ _DEFAULTS: dict[Method, dict[str, float]] = {
     Method.MULTIMODAL: {"lambda_retain": 0.0, "mu": 0.0, **_PLAIN},
     Method.NULLSPACE: {"lambda_retain": 0.0, "mu": 0.0, **_PLAIN},
 }
+
+
+def default_of(method: Method, name: str) -> float:
+    """Default of a hyperparameter for a method."""
+    return float(getattr(Recipe.of(method), name))
 
 
 def _flag(name: str) -> str:

@@ -87,7 +87,7 @@ def test_a_domain_must_not_stay_where_it_is() -> None:
 
 @pytest.mark.parametrize("method", Method)
 def test_a_recipe_survives_its_dictionary(method: Method) -> None:
-    recipe = Recipe(method, 0.75, 123.0, 4.0, 0.5, 1.5, 2.5, 0.25, 0.125, 0.0625)
+    recipe = Recipe(method, 0.75, 123.0, 4.0, 0.5, 1.5, 2.5, 0.25, 0.125, 0.0625, True)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     assert recipe.to_dict() == {
         "method": method.value,
@@ -100,5 +100,6 @@ def test_a_recipe_survives_its_dictionary(method: Method) -> None:
         "margin": 0.25,
         "contraction": 0.125,
         "shift": 0.0625,
+        "both_sides": True,
     }
     assert type(recipe.to_dict()["method"]) is str
