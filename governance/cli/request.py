@@ -15,12 +15,11 @@ from governance.cli.context import (
     table,
 )
 from governance.cli.show import (
-    describe_capacity,
-    describe_prototypes,
     print_gates,
     print_report,
     print_request,
 )
+from governance.reports.words import describe_capacity, describe_prototypes
 from governance.states import Basis, State
 from governance.unlearning.recipe import HYPERPARAMETERS, REDIRECT_ONLY, Method, default_of
 
@@ -392,7 +391,7 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
             f"{settings['strength']:g}; edited: {' and '.join(report['sides'])}"
         )
         click.echo(f"projector {projector['digest']}")
-        click.echo(describe_prototypes(projector["recipe"]["prototypes"]))
+        click.echo(f"fitted on {describe_prototypes(projector['recipe']['prototypes'])}")
         click.echo(describe_capacity(used))
         print_report(report)
         print_gates(gates, report["strength"])

@@ -23,6 +23,7 @@ from governance.reports.chart import (
     targets_of,
 )
 from governance.reports.leakage import leakage
+from governance.reports.words import describe_prototypes
 from governance.unlearning.targets import Target
 from governance.unlearning.words import percent
 
@@ -354,7 +355,8 @@ def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
         "basis_text": BASES.get(request["basis"]),
         "released_at": released[-1] if released else None,
         "method_text": METHODS.get(recipe["hyperparameters"]["method"]) if recipe else None,
-        "text_only": recipe.get("prototypes") == "text",
+        "fitted_on": describe_prototypes(recipe["prototypes"]) if recipe else None,
+        "saw_images": any(p["kind"] == "few-shot" for p in recipe.get("prototypes", ())),
         "residual": _residual(request["id"], document),
         "decisions": decisions,
     }

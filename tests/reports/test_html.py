@@ -163,7 +163,7 @@ def request_record(number: int, targets: Iterable[Target], **changes: Any) -> di
                     "lambda_retain": 10.0,
                     "mu": 0.1,
                 },
-                "prototypes": "text",
+                "prototypes": [{"kind": "text"}],
             },
             "prepared_by": "mira",
             "prepared_at": "2025-03-04T10:12:33+00:00",
@@ -242,7 +242,14 @@ def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[st
         "composed": None,
         "assessment": assessment,
         "verdict": verdict(assessment, targets, 1.0),
-        "capacity": {"rank": 5, "dimension": 512, "condition": 48213.7},
+        "capacity": {
+            "rank": 5,
+            "dimension": 512,
+            "condition": 48213.7,
+            "lost_rows": 1,
+            "retained_rows": 34,
+            "drift": 0.02,
+        },
         "residual": 0.00213,
         "digest": digest("b"),
         "created_at": "2025-03-04T10:12:33+00:00",
@@ -287,7 +294,14 @@ def version_document(active: bool = True) -> dict[str, Any]:
         "before": measure(targets, False),
         "after": measure(targets, True),
         "overall": {"harmonic": 0.961, "aus": 1.032, "rus": 0.219} if targets else None,
-        "capacity": {"rank": 7, "dimension": 512, "condition": 5e9},
+        "capacity": {
+            "rank": 7,
+            "dimension": 512,
+            "condition": 5e9,
+            "lost_rows": 1,
+            "retained_rows": 34,
+            "drift": 0.02,
+        },
         "digest": digest("6"),
         "created_at": "2025-03-10T10:12:33+00:00",
     }
@@ -607,7 +621,14 @@ def test_effect_together_with_active_requests() -> None:
         "active_requests": [1, 2],
         "forget_accuracy": 0.0625,
         "retain_accuracy": 0.9,
-        "capacity": {"rank": 9, "dimension": 512, "condition": 9.0},
+        "capacity": {
+            "rank": 9,
+            "dimension": 512,
+            "condition": 9.0,
+            "lost_rows": 1,
+            "retained_rows": 34,
+            "drift": 0.02,
+        },
     }
     text = Page(render(value)).text
     assert "active already (requests 1, 2), it leaves 6.2% of the images to be forgotten" in text
