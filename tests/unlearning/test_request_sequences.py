@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -209,6 +209,17 @@ def test_prototypes_shared_by_two_requests_count_once_and_leave_with_the_last(
     alone = compose(bank, [dog(shared)])
     assert [row.pair for row in alone.forgotten if row.source] == [("dog", "photo")]
     assert alone.projector.digest != compose(bank, [dog()]).projector.digest
+
+
+def test_a_request_answers_for_its_own_prototypes_only(bank: PromptBank, visual: Visual) -> None:
+    """Those that another one brings are no part of what was approved for it."""
+    brings, blind = cat(visual[2]), dog()
+    assert ("dog", "photo") in visual[2].pairs
+    composition = compose(bank, [brings, blind])
+    text_only = compose(bank, [cat(), blind]).projector
+    undone = replace(composition, projector=text_only)  # the prototypes were not seen
+    assert undone.residual(blind) < 0.1
+    assert undone.residual(dog(visual[2])) > 0.2
 
 
 def test_equal_prototypes_made_twice_are_the_same_prototypes(
