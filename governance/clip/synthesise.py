@@ -30,9 +30,6 @@ CHECKPOINT_EVERY = 10
 _REVISION = 1
 """Part of every key; raised when the same settings give other pixels than before."""
 
-_VIEWS = 4
-"""How many views of a finished image are embedded and averaged; the first is the image itself."""
-
 _FIRST_CONTRAST = 0.1
 """Standard deviation of the first logits of the pixels: grey noise."""
 
@@ -47,19 +44,17 @@ class Synthesis:
         seed: of the first noise and the random views.
         learning_rate: of Adam, on the logits of the pixels; constant, so that a larger budget continues a smaller.
         jitter: largest shift of a view, as a fraction of the side.
-        crop: smallest view, as a fraction of the side; 1 means the whole image.
         blur: largest standard deviation of a view's Gaussian blur, as a fraction of the shorter side.
         total_variation: weight of the mean absolute difference of neighbouring pixels.
     """
 
-    steps: int = 100
+    steps: int = 15
     images: int = 4
     seed: int = 0
-    learning_rate: float = 0.1
-    jitter: float = 0.1
-    crop: float = 0.7
-    blur: float = 0.005
-    total_variation: float = 1.0
+    learning_rate: float = 0.05
+    jitter: float = 0.0
+    blur: float = 0.0
+    total_variation: float = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -72,8 +67,6 @@ class Synthesis:
                 raise InvalidInputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise InvalidInputError(f"learning-rate must be positive, not {self.learning_rate}")
-        if not 0 < self.crop <= 1:
-            raise InvalidInputError(f"crop must lie in (0, 1], not {self.crop}")
         for name, limit in (("jitter", 1), ("blur", 1), ("total_variation", math.inf)):
             if not 0 <= getattr(self, name) < limit:
                 raise InvalidInputError(
@@ -108,6 +101,8 @@ def synthesise(
         InvalidInputError: the goals do not fit the model, the image tower has no gradient, or the loss overflows.
     """
     goals = _checked(model, goals)
+    if len(goals) == 0:
+        return torch.zeros(0, settings.images, model.dimension)
     directory = cache_dir / "prototypes"
     cache = EmbeddingCache(directory)
     runs = [_Run(model, goal, settings, directory) for goal in goals]
@@ -186,11 +181,9 @@ class _Run:
         self._model, self._goal, self._settings = model, goal.float(), settings
         self._seed = [settings.seed, digest_tensor(goal)]
         trajectory = settings.to_dict() | {"steps": None}  # a larger budget goes on from a smaller
-        self._directory = directory
-        self._trajectory = file_name(
-            [_REVISION, model.weights_digest, model.config_digest, trajectory, self._seed]
-        )
-        self.result = directory / f"{self._trajectory}-{settings.steps}.safetensors"
+        key = [_REVISION, model.weights_digest, model.config_digest, trajectory, self._seed]
+        self._directory = directory / file_name(key)
+        self.result = self._directory / f"{settings.steps}.safetensors"
         preprocess = model.config["preprocess_cfg"]
         self._mean, self._std = (
             torch.tensor(preprocess[name]).reshape(3, 1, 1) for name in ("mean", "std")
@@ -233,22 +226,20 @@ class _Run:
             done(1)
 
     def embed(self, state: _State) -> Tensor:
-        """Mean embedding of a few views without blur, images × d, unnormalised float32."""
+        """Embedding of each image as it is, images × d, unnormalised float32."""
         with torch.no_grad():
-            pixels = torch.sigmoid(state.logits)
-            views = [pixels, *(self._views(pixels, -view, clean=True) for view in range(1, _VIEWS))]
-            return torch.stack([self._features(view) for view in views]).mean(dim=0)
+            return self._features(torch.sigmoid(state.logits))
 
     def _gradient(self, logits: Tensor, step: int) -> Tensor:
         pixels = torch.sigmoid(logits)
-        features = self._features(self._views(pixels, step))
+        features = self._features(self._view(pixels, step))
         if not features.requires_grad:
             raise InvalidInputError(f"{self._refusal}; use text or few-shot prototypes")
-        similarity = torch.nn.functional.cosine_similarity(features, self._goal)
+        similarity = functional.cosine_similarity(features, self._goal)
         loss = (1 - similarity + self._settings.total_variation * _total_variation(pixels)).sum()
         if not torch.isfinite(loss):
             raise InvalidInputError(
-                f"synthesising for {self._model.source.describe()} gave a loss of {float(loss)} at "
+                f"synthesising for {self._model.source.describe()} gave a loss of {loss.item()} at "
                 f"step {step}; its pixels are of no use"
             )
         try:
@@ -266,32 +257,34 @@ class _Run:
         features: Tensor = self._model.module.encode_image(normalised, normalize=False)  # type: ignore[operator]
         return features.float()
 
-    def _views(self, pixels: Tensor, number: int, clean: bool = False) -> Tensor:
-        """A random crop, shift, flip and blur of each image, determined by the seed, the goal and `number`."""
+    def _view(self, pixels: Tensor, step: int) -> Tensor:
+        """Each image shifted and blurred at random; what is drawn is determined by seed, goal, image and step."""
         settings = self._settings
-        draws = torch.stack(
-            [torch.rand(5, generator=self._generator(i, number)) for i in range(len(pixels))]
-        )
-        scale = settings.crop + (1 - settings.crop) * draws[:, 0]
-        affine = torch.zeros(len(pixels), 2, 3)
-        affine[:, 0, 0] = torch.where(draws[:, 1] < 0.5, -scale, scale)
-        affine[:, 1, 1] = scale
-        affine[:, :, 2] = 2 * settings.jitter * (2 * draws[:, 2:4] - 1)
-        grid = functional.affine_grid(affine, list(pixels.shape), align_corners=False)
-        views = functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-        largest = settings.blur * min(pixels.shape[2:])
-        return views if clean or largest == 0 else _blurred(views, largest * draws[:, 4], largest)
+        sides = torch.tensor(pixels.shape[2:])
+        draws = [torch.rand(3, generator=self._generator(i, step)) for i in range(len(pixels))]
+        if settings.jitter > 0:
+            shifts = [(settings.jitter * sides * (2 * draw[:2] - 1)).round() for draw in draws]
+            pixels = torch.stack(
+                [
+                    image.roll([int(shift[0]), int(shift[1])], dims=(1, 2))
+                    for image, shift in zip(pixels, shifts, strict=True)
+                ]
+            )
+        largest = settings.blur * int(sides.min())
+        if largest > 0:
+            sigma = largest * torch.stack(draws)[:, 2]
+            pixels = _blurred(pixels, sigma, largest)
+        return pixels
 
     def _generator(self, image: int, number: int) -> torch.Generator:
         digits = digest_json([*self._seed, image, number]).removeprefix("sha256:")
         return torch.Generator().manual_seed(int(digits[:15], 16))
 
     def _saved_steps(self) -> list[int]:
-        names = self._directory.glob(f"{self._trajectory}-*.state")
-        return [int(path.stem.rpartition("-")[2]) for path in names]
+        return [int(path.stem) for path in self._directory.glob("*.state")]
 
     def _state_path(self, step: int) -> Path:
-        return self._directory / f"{self._trajectory}-{step}.state"
+        return self._directory / f"{step}.state"
 
     def _save(self, state: _State) -> None:
         """Keep a state and drop the earlier ones; a later one belongs to a larger budget."""
