@@ -67,7 +67,7 @@ class Synthesis:
                 raise InvalidInputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise InvalidInputError(f"learning-rate must be positive, not {self.learning_rate}")
-        for name, limit in (("jitter", 1), ("blur", 1), ("total_variation", math.inf)):
+        for name, limit in (("jitter", 1), ("blur", 0.25), ("total_variation", math.inf)):
             if not 0 <= getattr(self, name) < limit:
                 raise InvalidInputError(
                     f"{name.replace('_', '-')} must lie in [0, {limit}), not {getattr(self, name)}"
@@ -237,15 +237,15 @@ class _Run:
             raise InvalidInputError(f"{self._refusal}; use text or few-shot prototypes")
         similarity = functional.cosine_similarity(features, self._goal)
         loss = (1 - similarity + self._settings.total_variation * _total_variation(pixels)).sum()
-        if not torch.isfinite(loss):
-            raise InvalidInputError(
-                f"synthesising for {self._model.source.describe()} gave a loss of {loss.item()} at "
-                f"step {step}; its pixels are of no use"
-            )
         try:
             (gradient,) = torch.autograd.grad(loss, [logits])
         except RuntimeError as error:
             raise InvalidInputError(f"{self._refusal}: {str(error).splitlines()[0]}") from error
+        if not (torch.isfinite(loss) and torch.isfinite(gradient).all()):
+            raise InvalidInputError(
+                f"synthesising for {self._model.source.describe()} gave a loss of {loss.item()} with "
+                f"a gradient of {gradient.norm().item()} at step {step}; use text or few-shot prototypes"
+            )
         return gradient
 
     @property

@@ -1,12 +1,15 @@
 """Synthesised prototypes: near their goal, the same however they are asked for, never computed twice."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -326,6 +329,12 @@ def test_total_variation_by_hand() -> None:
     assert _total_variation(torch.full((2, 3, 4, 5), 0.7)).tolist() == pytest.approx([0, 0])
 
 
+def test_the_widest_blur_fits_the_smallest_image(vit: ClipModel, tmp_path: Path) -> None:
+    settings = replace(FEW, steps=1, blur=0.249)
+    made = synthesise(vit, torch.eye(vit.dimension)[:1], settings, tmp_path)
+    assert torch.isfinite(made).all()
+
+
 def test_blur_is_gaussian_and_each_image_has_its_own() -> None:
     point = torch.zeros(3, 1, 21, 21)
     point[:, :, 10, 10] = 1
@@ -366,6 +375,16 @@ class _NoBackward(torch.autograd.Function):
         raise RuntimeError("derivative is not implemented\nand more")
 
 
+class _Overflowing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        return features.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * math.nan
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -379,10 +398,14 @@ class _NoBackward(torch.autograd.Function):
         ),
         (
             lambda features: features * math.nan,
-            "synthesising for demo gave a loss of nan at step 1; its pixels are of no use",
+            "synthesising for demo gave a loss of nan with a gradient of nan at step 1; use text",
+        ),
+        (
+            _Overflowing.apply,
+            r"gave a loss of \d\.\d+ with a gradient of nan at step 1; use text",
         ),
     ],
-    ids=["detached", "no derivative", "not finite"],
+    ids=["detached", "no derivative", "infinite loss", "infinite gradient"],
 )
 def test_a_tower_that_cannot_be_inverted_is_refused(
     model: ClipModel,
@@ -412,7 +435,7 @@ def test_a_tower_that_cannot_be_inverted_is_refused(
         ("jitter", -0.1),
         ("jitter", 1.0),
         ("blur", -1.0),
-        ("blur", 1.0),
+        ("blur", 0.25),
         ("total_variation", -1.0),
         ("total_variation", math.nan),
     ],
@@ -420,3 +443,33 @@ def test_a_tower_that_cannot_be_inverted_is_refused(
 def test_settings_outside_their_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(InvalidInputError, match=name.replace("_", "-")):
         Synthesis(**{name: value})
+
+
+@pytest.mark.benchmark
+def test_on_a_real_model_a_prototype_is_nearer_to_real_images_than_its_text(
+    benchmark_dir: Path, tmp_path: Path
+) -> None:
+    """Two classes in two domains, against the means of real training images."""
+    pytest.importorskip("transformers", reason="the benchmark's text tower needs transformers")
+    command = [sys.executable, str(benchmark_dir / "prepare.py"), str(tmp_path / "model")]
+    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    real_model = load_model(parse_source(name, None))
+    with np.load(benchmark_dir / "embeddings.npz") as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    pairs = [(label, domain) for label in (0, 3) for domain in (0, 3)]
+
+    def mean_of(name: str, label: int, domain: int) -> Tensor:
+        if name == "text":
+            mask = (arrays["text_class"] == label) & (arrays["text_domain"] == domain)
+            mask &= arrays["text_kind"] == "train"
+        else:
+            mask = (arrays["few_shot_label"] == label) & (arrays["few_shot_domain"] == domain)
+        return unit(unit(torch.from_numpy(arrays[name][mask])).mean(dim=0))
+
+    text, real = (
+        torch.stack([mean_of(name, *pair) for pair in pairs]) for name in ("text", "few_shot_image")
+    )
+    settings = Synthesis(steps=8, images=2)
+    made = unit(unit(synthesise(real_model, text, settings, tmp_path)).mean(dim=1))
+    assert ((made * real).sum(dim=1) > (text * real).sum(dim=1) + 0.03).all()
+    assert ((made @ real.T).argmax(dim=1) == torch.arange(4)).all()
