@@ -1,7 +1,8 @@
 """Visual prototypes without images: pixels optimised through the frozen image tower towards a text embedding.
 
 The idea is that of arXiv 2512.14113 (visual prototypes synthesised from the joint embedding space); the regularisers
-are the usual ones of feature visualisation (Mahendran & Vedaldi, arXiv 1412.0035: total variation, jitter).
+are the usual ones of feature visualisation (total variation and jitter: Mahendran & Vedaldi, arXiv 1412.0035; BatchNorm
+statistics: DeepInversion, arXiv 1912.08795).
 What counts is the embedding of the images, not the images.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from governance.clip.cache import EmbeddingCache, file_name, read_tensors, write_tensors
 from governance.clip.load import ClipModel
@@ -46,6 +48,8 @@ class Synthesis:
         jitter: largest shift of a view, as a fraction of the side.
         blur: largest standard deviation of a view's Gaussian blur, as a fraction of the shorter side.
         total_variation: weight of the mean absolute difference of neighbouring pixels.
+        statistics: weight of how far the activations of a goal's images are from the means and deviations that the
+            tower's BatchNorm layers keep of its training images; without such layers it does nothing.
     """
 
     steps: int = 15
@@ -55,6 +59,7 @@ class Synthesis:
     jitter: float = 0.0
     blur: float = 0.0
     total_variation: float = 0.0
+    statistics: float = 1.0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -67,7 +72,8 @@ class Synthesis:
                 raise InvalidInputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise InvalidInputError(f"learning-rate must be positive, not {self.learning_rate}")
-        for name, limit in (("jitter", 1), ("blur", 0.25), ("total_variation", math.inf)):
+        limits = {"jitter": 1, "blur": 0.25, "total_variation": math.inf, "statistics": math.inf}
+        for name, limit in limits.items():
             if not 0 <= getattr(self, name) < limit:
                 raise InvalidInputError(
                     f"{name.replace('_', '-')} must lie in [0, {limit}), not {getattr(self, name)}"
@@ -217,26 +223,31 @@ class _Run:
             "exp_avg": state.mean,
             "exp_avg_sq": state.square,
         }
-        while state.step < settings.steps:
-            logits.grad = self._gradient(logits, state.step + 1)
-            optimiser.step()
-            state.step += 1
-            if state.step % CHECKPOINT_EVERY == 0 or state.step == settings.steps:
-                self._save(state)
-            done(1)
+        with _batch_norm_distances(self._model.module, settings.statistics > 0) as distances:
+            while state.step < settings.steps:
+                distances.clear()
+                logits.grad = self._gradient(logits, state.step + 1, distances)
+                optimiser.step()
+                state.step += 1
+                if state.step % CHECKPOINT_EVERY == 0 or state.step == settings.steps:
+                    self._save(state)
+                done(1)
 
     def embed(self, state: _State) -> Tensor:
         """Embedding of each image as it is, images × d, unnormalised float32."""
         with torch.no_grad():
             return self._features(torch.sigmoid(state.logits))
 
-    def _gradient(self, logits: Tensor, step: int) -> Tensor:
+    def _gradient(self, logits: Tensor, step: int, distances: list[Tensor]) -> Tensor:
         pixels = torch.sigmoid(logits)
         features = self._features(self._view(pixels, step))
         if not features.requires_grad:
             raise InvalidInputError(f"{self._refusal}; use text or few-shot prototypes")
         similarity = functional.cosine_similarity(features, self._goal)
         loss = (1 - similarity + self._settings.total_variation * _total_variation(pixels)).sum()
+        if distances:
+            mean_distance = torch.stack(distances).mean()
+            loss = loss + self._settings.statistics * len(pixels) * mean_distance
         try:
             (gradient,) = torch.autograd.grad(loss, [logits])
         except RuntimeError as error:
@@ -293,6 +304,34 @@ class _Run:
         for step in self._saved_steps():
             if step < state.step:
                 self._state_path(step).unlink(missing_ok=True)
+
+
+@contextmanager
+def _batch_norm_distances(module: nn.Module, wanted: bool) -> Iterator[list[Tensor]]:
+    """Collect how far each batch is from what the BatchNorm layers it passes keep, one number a layer.
+
+    With mean μ and deviation σ of a channel over the batch, and m, s those kept, it is the mean over channels of
+    ((μ − m) / s)² + (σ / s − 1)²: the terms of DeepInversion (arXiv 1912.08795, eq. 4), in units of s.
+    """
+    distances: list[Tensor] = []
+
+    def collect(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, _BatchNorm)
+        if layer.running_mean is None or layer.running_var is None:
+            return
+        channels = inputs[0].transpose(0, 1).flatten(1)
+        kept = (layer.running_var + layer.eps).sqrt()
+        mean = (channels.mean(dim=1) - layer.running_mean) / kept
+        deviation = (channels.var(dim=1, correction=0) + layer.eps).sqrt() / kept
+        distances.append((mean**2 + (deviation - 1) ** 2).mean())
+
+    layers = [part for part in module.modules() if isinstance(part, _BatchNorm)] if wanted else []
+    hooks = [layer.register_forward_pre_hook(collect) for layer in layers]
+    try:
+        yield distances
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _total_variation(pixels: Tensor) -> Tensor:

@@ -18,7 +18,13 @@ from governance.clip import synthesise as module
 from governance.clip.encode import encode_texts
 from governance.clip.load import ClipModel, load_model
 from governance.clip.source import parse_source
-from governance.clip.synthesise import Synthesis, _blurred, _total_variation, synthesise
+from governance.clip.synthesise import (
+    Synthesis,
+    _batch_norm_distances,
+    _blurred,
+    _total_variation,
+    synthesise,
+)
 from governance.errors import InvalidInputError
 from governance.unlearning.bank import unit
 from governance.unlearning.projector import digest_tensor
@@ -124,6 +130,7 @@ def test_the_same_settings_give_the_same_bytes(
         {"jitter": 0.2},
         {"blur": 0.02},
         {"total_variation": 5.0},
+        {"statistics": 0.0},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -275,6 +282,7 @@ def test_the_model_is_left_as_it_was(
                 synthesise(model, goals[:1], FEW, tmp_path, Progress(interrupted))
         assert [module.training for module in model.module.modules()] == modes
         assert [each.requires_grad for each in model.module.parameters()] == flags
+        assert not any(module._forward_pre_hooks for module in model.module.modules())
     finally:
         part.eval()
         parameter.requires_grad_(True)  # type: ignore[operator]
@@ -327,6 +335,41 @@ def test_total_variation_by_hand() -> None:
     image = torch.tensor([[0.0, 1.0], [0.0, 0.5]]).expand(1, 3, 2, 2)
     assert _total_variation(image).tolist() == pytest.approx([1.0])
     assert _total_variation(torch.full((2, 3, 4, 5), 0.7)).tolist() == pytest.approx([0, 0])
+
+
+def test_batch_norm_distances_by_hand() -> None:
+    """Two channels over two images of two pixels: kept 0 ± 1 and 10 ± 2, found 1 ± 1 and 10 ± 6."""
+    layer = nn.BatchNorm2d(2, eps=0).eval()
+    without = nn.BatchNorm2d(2, track_running_stats=False).eval()
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    layer.running_mean.copy_(torch.tensor([0.0, 10.0]))
+    layer.running_var.copy_(torch.tensor([1.0, 4.0]))
+    images = torch.tensor([[[0.0, 2.0], [4.0, 16.0]], [[2.0, 0.0], [16.0, 4.0]]]).unsqueeze(2)
+    tower = nn.Sequential(layer, without)
+    with _batch_norm_distances(tower, True) as distances:
+        tower(images)
+    expected = ((1 - 0) ** 2 + (1 - 1) ** 2 + 0**2 + (6 / 2 - 1) ** 2) / 2
+    assert [float(distance) for distance in distances] == pytest.approx([expected])
+    tower(images)
+    assert len(distances) == 1  # the layers are free again
+    with _batch_norm_distances(tower, False) as none:
+        tower(images)
+    assert none == []
+
+
+def test_statistics_bring_activations_nearer_to_those_of_training_images(
+    model: ClipModel, goals: Tensor, tmp_path: Path, seen: list[Tensor]
+) -> None:
+    found = []
+    for weight in (0.0, 10.0):
+        seen.clear()
+        settings = Synthesis(steps=15, images=2, statistics=weight)
+        synthesise(model, goals[:1], settings, tmp_path)
+        with _batch_norm_distances(model.module, True) as distances, torch.no_grad():
+            model.module.encode_image(seen[-1])  # type: ignore[operator]
+        found.append(float(torch.stack(distances).mean()))
+    assert found[1] < 0.7 * found[0]
 
 
 def test_the_widest_blur_fits_the_smallest_image(vit: ClipModel, tmp_path: Path) -> None:
@@ -438,6 +481,7 @@ def test_a_tower_that_cannot_be_inverted_is_refused(
         ("blur", 0.25),
         ("total_variation", -1.0),
         ("total_variation", math.nan),
+        ("statistics", -1.0),
     ],
 )
 def test_settings_outside_their_range_are_refused(name: str, value: float) -> None:
