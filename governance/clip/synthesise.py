@@ -52,7 +52,7 @@ class Synthesis:
             tower's BatchNorm layers keep of its training images; without such layers it does nothing.
     """
 
-    steps: int = 15
+    steps: int = 12
     images: int = 4
     seed: int = 0
     learning_rate: float = 0.05
