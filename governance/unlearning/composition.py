@@ -118,7 +118,7 @@ class Composition:
         return None if self.text_side is None else self.text_side.projector
 
     def residual(self, edit: Edit) -> float:
-        """How much of `edit` is left undone: max over its rows of ‖f P − g‖ / ‖f − g‖.
+        """How much of `edit` is left undone: max over its rows of ‖f P − g‖ / max(‖f − g‖, their mean ‖f − g‖).
 
         0 is complete, 1 means that nothing happened. Rows that were to stay where they are count as done. Of an edit of
         both sides it is that of the worse side.
@@ -139,8 +139,10 @@ class Composition:
         left = torch.linalg.vector_norm(self.projector.apply(rows) - goals, dim=1)
         if not torch.isfinite(left).all():
             return math.inf
-        moved = way > 1e-9
-        return float((left[moved] / way[moved]).max()) if moved.any() else 0.0
+        if not (way > 1e-9).any():
+            return 0.0
+        # A row with a short way of its own is held to the request's mean way, not to next to nothing.
+        return float((left / way.clamp_min(float(way.mean()))).max())
 
 
 def tolerance(residual: float) -> float:
