@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -14,6 +14,7 @@ help:
 	@echo "make demo    install into $(VENV) and run the whole workflow on the embedded model"
 	@echo "make test    install into $(VENV) and run the test suite"
 	@echo "make check   formatting, lint, strict types, import contracts"
+	@echo "make bench   measure everything that the documents quote: make bench BENCHMARK=DIR [OUT=DIR] [PARTS=…]"
 	@echo "make format  rewrite the sources in the project's format"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -39,6 +40,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+OUT ?= build/bench
+bench: $(STAMP)
+	$(BIN)/python -m bench $(PARTS) $(if $(BENCHMARK),--benchmark $(BENCHMARK)) --out $(OUT)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
