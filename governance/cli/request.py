@@ -192,7 +192,7 @@ def show(invocation: Invocation, number: int) -> None:
 )  # fmt: skip
 @click.option(
     "--budget", type=click.IntRange(1), metavar="STEPS",
-    help="Gradient steps for each synthesised image (default 100).",
+    help="Gradient steps for each synthesised image (default 12).",
 )  # fmt: skip
 @click.option(
     "--seed", type=int, metavar="N", help="Of drawing or synthesising prototypes (default 0)."
