@@ -170,7 +170,16 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "history": [_event(event) for event in document["history"]],
         "head": document["ledger_head"],
+        "sides": _sides(document),
     }
+
+
+def _sides(document: Mapping[str, Any]) -> list[str]:
+    """Towers that what the page is about edits; none for a version without requests."""
+    if document["version"] is not None:
+        return list(document["version"]["sides"])
+    projector = document["requests"][0]["projector"]
+    return list(projector["sides"]) if projector else []
 
 
 def _images_of(targets: Sequence[Target]) -> str:
@@ -354,7 +363,7 @@ def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
         "basis_text": BASES.get(request["basis"]),
         "released_at": released[-1] if released else None,
         "method_text": METHODS.get(recipe["hyperparameters"]["method"]) if recipe else None,
-        "text_only": recipe.get("prototypes") == "text",
+        "text_only": bool(recipe) and all(p["kind"] == "text" for p in recipe["prototypes"]),
         "residual": _residual(request["id"], document),
         "decisions": decisions,
     }
