@@ -121,6 +121,7 @@ def print_request(record: Mapping[str, Any]) -> None:
         rows += [
             ("prepared", f"{projector['prepared_at'][:10]} by {projector['prepared_by']}"),
             ("method", f"{settings['method']}, strength {settings['strength']}"),
+            ("edited", " and ".join(projector["sides"])),
             ("projector", f"{projector['digest']}, rank {projector['rank']}"),
         ]
     for decision in record["decisions"]:

@@ -27,6 +27,11 @@ def text_digests(recipe: Mapping[str, Any]) -> list[str]:
     return [] if factors is None else [factors["a"], factors["b"]]
 
 
+def edited_sides(recipe: Mapping[str, Any]) -> list[str]:
+    """Towers that a projector, or a version with requests, edits: ``image``, or ``image`` and ``text``."""
+    return ["image", "text"] if text_digests(recipe) else ["image"]
+
+
 def version_digest(
     weights_digest: str,
     labels_digest: str,

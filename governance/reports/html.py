@@ -171,7 +171,16 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "history": [_event(event) for event in document["history"]],
         "head": document["ledger_head"],
+        "sides": _sides(document),
     }
+
+
+def _sides(document: Mapping[str, Any]) -> list[str]:
+    """Towers that what the page is about edits; none for a version without requests."""
+    if document["version"] is not None:
+        return list(document["version"]["sides"])
+    projector = document["requests"][0]["projector"]
+    return list(projector["sides"]) if projector else []
 
 
 def _images_of(targets: Sequence[Target]) -> str:

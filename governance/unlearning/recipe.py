@@ -108,11 +108,15 @@ class Recipe:
         """The recipe of the text side: towards the plain mean of the retained rows, whatever the method.
 
         Prompts are fitted exactly, so nothing need overshoot, and a row sent to zero would have no direction left:
-        after normalisation its logits would be rounding noise (0/0).
+        after normalisation its logits would be rounding noise (0/0). Retained rows are always held, as `ccup` holds
+        them where the recipe itself holds none: otherwise retained prompts turn with the forgotten ones.
         """
+        holding = asdict(self) if self.holds_retained else _DEFAULTS[Method.CCUP]
         return replace(
             self,
             method=Method.REDIRECT,
+            lambda_retain=holding["lambda_retain"],
+            mu=holding["mu"],
             overshoot=1.0,
             sibling_weight=1.0,
             contraction=1.0,

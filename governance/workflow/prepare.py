@@ -35,6 +35,7 @@ from governance.workflow.measure import (
     EvalSet,
     Member,
     embed,
+    projector_tensors,
     read_eval_set,
     read_members,
     sides,
@@ -119,6 +120,7 @@ def prepare(
     content = _measure(tools, task, digest, edit, projector, composition.text)
     content["residual"] = residual
     report_digest = digest_json(content)
+    factors = projector_tensors(projector, composition.text)
     run_id = tools.registry.log_run(
         task.model,
         key=f"prepare {request_id} {digest} {report_digest}",
@@ -127,7 +129,7 @@ def prepare(
             params={"request": request_id, "dataset": task.dataset.name, **recipe.to_dict()},
             metrics=flat_metrics(content) | {"rank": projector.rank, "residual": residual},
             records={"recipe.json": full_recipe, "report.json": content},
-            tensors={"factors.safetensors": {"a": projector.a, "b": projector.b}},
+            tensors={"factors.safetensors": factors},
             tags={
                 "governance.request": str(request_id),
                 "governance.projector": digest,

@@ -24,7 +24,7 @@ from governance.ledger.types import now
 from governance.registry import Artifacts, RegisteredVersion
 from governance.workflow.aliases import champion_number, mirror, subject_of, take_alias
 from governance.workflow.build import Built, Plan
-from governance.workflow.measure import store_report
+from governance.workflow.measure import projector_tensors, store_report
 from governance.workflow.prepare import flat_metrics
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
@@ -159,9 +159,6 @@ def _artifacts(built: Built) -> Artifacts:
     plan, projector = built.plan, built.composition.projector
     active = [member.request for member in plan.members]
     metrics = {"rank": float(projector.rank)}
-    factors = {"a": projector.a, "b": projector.b}
-    if (text := built.composition.text) is not None:
-        factors |= {"text_a": text.a, "text_b": text.b}
     if built.reports:
         metrics |= flat_metrics(built.reports[0][1])
     return Artifacts(
@@ -177,7 +174,7 @@ def _artifacts(built: Built) -> Artifacts:
             **{f"report-{d.name}.json": content for d, content in built.reports},
         },
         tensors={
-            "factors.safetensors": factors,
+            "factors.safetensors": projector_tensors(projector, built.composition.text),
             "changed.safetensors": built.fold.tensors,
         },
         tags={
