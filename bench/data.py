@@ -100,7 +100,9 @@ def read_benchmark(directory: Path | None) -> Benchmark:
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     classes, domains = (tuple(map(str, arrays[name])) for name in ("classes", "domains"))
-    text, train = unit(torch.from_numpy(arrays["text"])), arrays["text_kind"] == "train"
+    text = unit(torch.from_numpy(arrays["text"]))
+    # Some prompts name a domain and no class; they belong to no pair.
+    train = (arrays["text_kind"] == "train") & (arrays["text_class"] >= 0)
     place = {str(prompt): row for row, prompt in enumerate(arrays["text_prompt"])}
 
     def named(label: Any, domain: Any) -> Pair:

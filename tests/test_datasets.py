@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from governance.datasets import Item, Manifest, files, root_of, scan
+from governance.datasets import Item, Manifest, choose_shots, files, root_of, scan
 from governance.digests import digest_bytes
 from governance.errors import InvalidInputError, NotFoundError
 
@@ -289,3 +289,63 @@ def test_one_byte_of_one_image_changes_the_digest(tree: Path, offset: int) -> No
 )
 def test_the_manifest_digest_binds_every_field(other: Manifest) -> None:
     assert other.digest != Manifest((Item("a", "dog", None, "sha256:0"),)).digest
+
+
+def stock(**counts: int) -> list[Item]:
+    """So many images of each class, in sketch."""
+    return [
+        Item(f"sketch/{label}/{n:03}.png", label, "sketch", f"sha256:{label}{n}")
+        for label, count in counts.items()
+        for n in range(count)
+    ]
+
+
+def drawn(items: list[Item], shots: int, seed: int, label: str = "dog") -> list[str]:
+    return [item.path for item in choose_shots(items, shots, seed)[label, "sketch"]]
+
+
+def test_shots_are_so_many_different_images_of_each_pair() -> None:
+    items = [*stock(dog=20, cat=8), Item("x.png", "dog", None, "sha256:x")]
+    assert set(choose_shots(items, 1, 0)) == {("dog", "sketch"), ("cat", "sketch"), ("dog", None)}
+    chosen = choose_shots(stock(dog=20, cat=8), 8, 0)
+    for (label, domain), found in chosen.items():
+        assert len({item.path for item in found}) == 8
+        assert {(item.label, item.domain) for item in found} == {(label, domain)}
+
+
+def test_the_same_seed_draws_the_same_images_in_whatever_order_they_lie() -> None:
+    items = stock(dog=20, cat=20)
+    assert choose_shots(items, 5, 3) == choose_shots(items[::-1], 5, 3)
+    assert list(choose_shots(items, 5, 3)) == list(choose_shots(items[::-1], 5, 3))
+    assert len({tuple(drawn(items, 5, seed)) for seed in range(6)}) == 6
+
+
+def test_what_is_drawn_of_a_pair_does_not_depend_on_the_others() -> None:
+    alone, among = stock(dog=20), [*stock(cat=30, dog=20), *stock(horse=9)]
+    assert drawn(alone, 5, 1) == drawn(among, 5, 1)
+    places = {label: drawn(stock(dog=20, cat=20), 5, 1, label) for label in ("dog", "cat")}
+    numbers = [[path[-7:] for path in paths] for paths in places.values()]
+    assert numbers[0] != numbers[1]  # each pair has its own stream
+
+
+@pytest.mark.parametrize(("shots", "fine"), [(3, True), (4, False)])
+def test_too_few_images_name_the_poorest_pair_and_the_counts(shots: int, fine: bool) -> None:
+    items = stock(dog=5, cat=3, horse=9)
+    if fine:
+        assert len(drawn(items, shots, 0, "cat")) == 3
+        return
+    with pytest.raises(InvalidInputError) as caught:
+        choose_shots(items, shots, 0)
+    assert "has 3 image(s) of cat in sketch, too few for 4 shots" in str(caught.value)
+    assert "lower --shots or add images" in str(caught.value)
+
+
+def test_a_pair_without_a_domain_is_named_by_its_class() -> None:
+    with pytest.raises(InvalidInputError, match=r"1 image\(s\) of dog, too few for 2 shots"):
+        choose_shots([Item("x.png", "dog", None, "sha256:x")], 2, 0)
+
+
+@pytest.mark.parametrize("shots", [0, -1])
+def test_no_shots_are_no_prototypes(shots: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"shots must be at least 1, not {shots}"):
+        choose_shots(stock(dog=5), shots, 0)

@@ -15,6 +15,7 @@ from governance.ledger.identity import (
     factors_digest,
     projector_digest,
     prototype_digests,
+    text_digests,
     version_digest,
 )
 from governance.ledger.lookup import every
@@ -115,7 +116,8 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
         if projector_digest(projector.recipe, factors) != projector.digest:
             yield Fault(name, "recipe or factors have another digest")
         yield from _missing(name, known, projector.factor_a, projector.factor_b)
-        yield from _missing(name, known, *prototype_digests(projector.recipe))
+        other = [*prototype_digests(projector.recipe), *text_digests(projector.recipe)]
+        yield from _missing(name, known, *other)
     for report in every(session, Report, chunk=100):
         checked["reports"] += 1
         if digest_bytes(report.content.encode()) != report.digest:
@@ -135,10 +137,12 @@ def _version(version: ModelVersion, known: set[str]) -> Iterator[Fault]:
         version.model.labels_digest,
         factors_digest(version.factor_a, version.factor_b),
         [member.projector.digest for member in version.members],
+        text_digests(version.recipe),
     )
     if expected != version.digest:
         yield Fault(name, "active set or factors have another digest")
-    yield from _missing(name, known, version.factor_a, version.factor_b)
+    factors = (version.factor_a, version.factor_b, *text_digests(version.recipe))
+    yield from _missing(name, known, *factors)
 
 
 def _missing(name: str, known: set[str], *digests: str) -> Iterator[Fault]:

@@ -15,36 +15,43 @@ from governance.cli.context import (
     table,
 )
 from governance.cli.show import (
-    describe_capacity,
-    describe_prototypes,
     print_gates,
     print_report,
     print_request,
 )
+from governance.reports.words import describe_capacity, describe_prototypes
 from governance.states import Basis, State
+from governance.unlearning.recipe import HYPERPARAMETERS, REDIRECT_ONLY, Method, default_of
 
 _BASES = [basis.value for basis in Basis]
 _DAY = click.DateTime(["%Y-%m-%d"])
 _KEPT = "Why; kept for ever, so no personal data."
 
 
-_METHODS = ["redirect", "ccup", "multimodal", "nullspace"]
+_METHODS = [method.value for method in Method]
 _KINDS = ["text", "synthesised", "few-shot"]
-_HYPERPARAMETERS = {
-    "lambda-forget": "Weight of forgotten rows (default 1000).",
-    "lambda-retain": "Weight of retained rows (default: redirect 3, ccup 10, otherwise 0).",
-    "mu": "Weight of changing little (default: redirect 1, ccup 0.1, otherwise 0).",
-    "overshoot": "redirect: how many times the way to its anchor a class in one domain goes (default 1.15).",
-    "sibling-weight": "redirect: how much more the same class in other domains is held (default 2).",
-    "margin": "redirect: share of its zero-shot margin that every retained prompt keeps (default 0.1).",
-    "contraction": "redirect: how far the classes of a whole domain go to their mean (default 0.5).",
-    "shift": "redirect: how far they go together towards one retained class (default 0.7).",
+_MEANINGS = {
+    "lambda_forget": "Weight of forgotten rows",
+    "lambda_retain": "Weight of retained rows",
+    "mu": "Weight of changing little",
+    "overshoot": "How many times the way to its anchor a class in one domain goes",
+    "sibling_weight": "How much more the same class in other domains is held",
+    "margin": "Share of its zero-shot margin that every retained prompt keeps",
+    "contraction": "How far the classes of a whole domain go to their mean",
+    "shift": "How far they go together towards one retained class",
 }
 
 
+def _defaults(name: str) -> str:
+    if name in REDIRECT_ONLY:
+        return f"redirect {default_of(Method.REDIRECT, name):g}"
+    return ", ".join(f"{method.value} {default_of(method, name):g}" for method in Method)
+
+
 def _hyperparameters(command: Any) -> Any:
-    for name, text in reversed(_HYPERPARAMETERS.items()):
-        command = click.option(f"--{name}", type=float, help=text)(command)
+    for name in reversed(HYPERPARAMETERS):
+        text = f"{_MEANINGS[name]} (default: {_defaults(name)})."
+        command = click.option(f"--{name.replace('_', '-')}", type=float, help=text)(command)
     return command
 
 
@@ -167,6 +174,10 @@ def show(invocation: Invocation, number: int) -> None:
     "--strength", type=float, default=1.0, show_default=True, help="How far, above 0 and at most 1."
 )
 @click.option(
+    "--both-sides", is_flag=True,
+    help="Edit the text tower too, so that prompts of the concept find nothing in stored image embeddings.",
+)  # fmt: skip
+@click.option(
     "--prototypes", "kinds", multiple=True, type=click.Choice(_KINDS), default=["text"],
     show_default=True,
     help="What the fit sees besides text prompts; repeat for several. synthesised makes images by "
@@ -176,15 +187,15 @@ def show(invocation: Invocation, number: int) -> None:
     "--prototype-dataset", metavar="NAME", help="Of few-shot prototypes, if there are several."
 )
 @click.option(
-    "--shots", type=click.IntRange(1), default=16, show_default=True,
-    help="Few-shot images of each (class, domain).",
+    "--shots", type=click.IntRange(1), metavar="K",
+    help="Few-shot images of each (class, domain) (default 16).",
 )  # fmt: skip
 @click.option(
     "--budget", type=click.IntRange(1), metavar="STEPS",
-    help="Gradient steps for each synthesised image (default 100).",
+    help="Gradient steps for each synthesised image (default 12).",
 )  # fmt: skip
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of drawing or synthesising prototypes."
+    "--seed", type=int, metavar="N", help="Of drawing or synthesising prototypes (default 0)."
 )
 @_hyperparameters
 @dataset_option
@@ -196,11 +207,12 @@ def prepare(
     number: int,
     method: str,
     strength: float,
+    both_sides: bool,
     kinds: tuple[str, ...],
     prototype_dataset: str | None,
-    shots: int,
+    shots: int | None,
     budget: int | None,
-    seed: int,
+    seed: int | None,
     dataset: str | None,
     **hyperparameters: float | None,
 ) -> None:
@@ -210,11 +222,20 @@ def prepare(
     from governance.workflow import prepare as preparing
     from governance.workflow.prototypes import Wanted
 
-    _check_used(kinds, "few-shot", {"--prototype-dataset": prototype_dataset})
-    _check_used(kinds, "synthesised", {"--budget": budget})
-    recipe = Recipe.of(method, strength, **hyperparameters)
-    chosen = tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds))
-    wanted = Wanted(chosen, prototype_dataset, shots, budget, seed)
+    _check_used(kinds, ("few-shot",), {"--prototype-dataset": prototype_dataset, "--shots": shots})
+    _check_used(kinds, ("synthesised",), {"--budget": budget})
+    _check_used(kinds, ("few-shot", "synthesised"), {"--seed": seed})
+    recipe = Recipe.of(method, strength, both_sides, **hyperparameters)
+    given: dict[str, Any] = {
+        "dataset": prototype_dataset,
+        "shots": shots,
+        "steps": budget,
+        "seed": seed,
+    }
+    wanted = Wanted(
+        tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds)),
+        **{name: value for name, value in given.items() if value is not None},
+    )
     _, report_id = preparing.prepare(
         invocation.tools, invocation.acting, number, dataset, recipe, wanted
     )
@@ -322,11 +343,11 @@ def apply(invocation: Invocation, numbers: tuple[int, ...]) -> None:
     print_version(invocation, model, version, "Applied: ")
 
 
-def _check_used(kinds: tuple[str, ...], kind: str, given: dict[str, Any]) -> None:
+def _check_used(kinds: tuple[str, ...], of: tuple[str, ...], given: dict[str, Any]) -> None:
     """A flag that would be ignored is a misunderstanding."""
     for flag, value in given.items():
-        if value is not None and kind not in kinds:
-            raise click.UsageError(f"{flag} is for --prototypes {kind}")
+        if value is not None and not set(of) & set(kinds):
+            raise click.UsageError(f"{flag} is for --prototypes {' or '.join(of)}")
 
 
 def _end_of_day(day: datetime) -> datetime:
@@ -367,10 +388,10 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
     def show() -> None:
         click.echo(
             f"{title}: {record['scope']} with {settings['method']}, strength "
-            f"{settings['strength']:g}"
+            f"{settings['strength']:g}; edited: {' and '.join(report['sides'])}"
         )
         click.echo(f"projector {projector['digest']}")
-        click.echo(describe_prototypes(projector["recipe"]["prototypes"]))
+        click.echo(f"fitted on {describe_prototypes(projector['recipe']['prototypes'])}")
         click.echo(describe_capacity(used))
         print_report(report)
         print_gates(gates, report["strength"])

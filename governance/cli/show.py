@@ -55,31 +55,6 @@ def print_report(report: Mapping[str, Any]) -> None:
         click.echo(f"{len(report['dataset']['skipped'])} unreadable images were left out.")
 
 
-def describe_capacity(used: Mapping[str, Any]) -> str:
-    """What an edit uses of the space, and the damage that text alone predicts."""
-    return (
-        f"rank {used['rank']} of {used['dimension']}, condition {used['condition']:.2g}; predicted from text: "
-        f"{used['lost_rows']} of {used['retained_rows']} retained prompts lost, drift {used['drift']:.3f}"
-    )
-
-
-def describe_prototypes(prototypes: Sequence[Mapping[str, Any]]) -> str:
-    """What the fit saw."""
-    words = []
-    for chosen in prototypes:
-        settings = chosen.get("settings", {})
-        match chosen["kind"]:
-            case "few-shot":
-                words.append(f"few-shot from {settings['dataset']} ({settings['shots']} a pair)")
-            case "synthesised":
-                words.append(
-                    f"synthesised ({settings['images']} a pair, {settings['steps']} steps)"
-                )
-            case kind:
-                words.append(kind)
-    return "fitted on " + ", ".join(words)
-
-
 def print_leakage(assessment: Mapping[str, Any]) -> None:
     """The most important of what still leaks; reports and JSON hold the rest."""
     rows = [
@@ -146,6 +121,7 @@ def print_request(record: Mapping[str, Any]) -> None:
         rows += [
             ("prepared", f"{projector['prepared_at'][:10]} by {projector['prepared_by']}"),
             ("method", f"{settings['method']}, strength {settings['strength']}"),
+            ("edited", " and ".join(projector["sides"])),
             ("projector", f"{projector['digest']}, rank {projector['rank']}"),
         ]
     for decision in record["decisions"]:

@@ -184,6 +184,7 @@ def print_version(
         active = ", ".join(map(str, record["active_requests"])) or "none"
         names = ", ".join(record["aliases"]) or "no alias"
         click.echo(f"{verb}{record['model']} version {number} ({names}); active requests: {active}")
+        click.echo(f"edited: {' and '.join(record['sides']) or 'nothing'}")
         click.echo(f"digest {record['digest']}")
         for gone in back:
             click.echo(f"Recognisable again: {gone['scope']} (request {gone['id']}, reinstated)")

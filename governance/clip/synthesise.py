@@ -1,7 +1,8 @@
 """Visual prototypes without images: pixels optimised through the frozen image tower towards a text embedding.
 
 The idea is that of arXiv 2512.14113 (visual prototypes synthesised from the joint embedding space); the regularisers
-are the usual ones of feature visualisation (Mahendran & Vedaldi, arXiv 1412.0035: total variation, jitter).
+are the usual ones of feature visualisation (total variation and jitter: Mahendran & Vedaldi, arXiv 1412.0035; BatchNorm
+statistics: DeepInversion, arXiv 1912.08795).
 What counts is the embedding of the images, not the images.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from governance.clip.cache import EmbeddingCache, file_name, read_tensors, write_tensors
 from governance.clip.load import ClipModel
@@ -30,9 +32,6 @@ CHECKPOINT_EVERY = 10
 _REVISION = 1
 """Part of every key; raised when the same settings give other pixels than before."""
 
-_VIEWS = 4
-"""How many views of a finished image are embedded and averaged; the first is the image itself."""
-
 _FIRST_CONTRAST = 0.1
 """Standard deviation of the first logits of the pixels: grey noise."""
 
@@ -47,19 +46,20 @@ class Synthesis:
         seed: of the first noise and the random views.
         learning_rate: of Adam, on the logits of the pixels; constant, so that a larger budget continues a smaller.
         jitter: largest shift of a view, as a fraction of the side.
-        crop: smallest view, as a fraction of the side; 1 means the whole image.
         blur: largest standard deviation of a view's Gaussian blur, as a fraction of the shorter side.
         total_variation: weight of the mean absolute difference of neighbouring pixels.
+        statistics: weight of how far the activations of a goal's images are from the means and deviations that the
+            tower's BatchNorm layers keep of its training images; without such layers it does nothing.
     """
 
-    steps: int = 100
+    steps: int = 12
     images: int = 4
     seed: int = 0
-    learning_rate: float = 0.1
-    jitter: float = 0.1
-    crop: float = 0.7
-    blur: float = 0.005
-    total_variation: float = 1.0
+    learning_rate: float = 0.05
+    jitter: float = 0.0
+    blur: float = 0.0
+    total_variation: float = 0.0
+    statistics: float = 1.0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -72,9 +72,8 @@ class Synthesis:
                 raise InvalidInputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise InvalidInputError(f"learning-rate must be positive, not {self.learning_rate}")
-        if not 0 < self.crop <= 1:
-            raise InvalidInputError(f"crop must lie in (0, 1], not {self.crop}")
-        for name, limit in (("jitter", 1), ("blur", 1), ("total_variation", math.inf)):
+        limits = {"jitter": 1, "blur": 0.25, "total_variation": math.inf, "statistics": math.inf}
+        for name, limit in limits.items():
             if not 0 <= getattr(self, name) < limit:
                 raise InvalidInputError(
                     f"{name.replace('_', '-')} must lie in [0, {limit}), not {getattr(self, name)}"
@@ -108,6 +107,8 @@ def synthesise(
         InvalidInputError: the goals do not fit the model, the image tower has no gradient, or the loss overflows.
     """
     goals = _checked(model, goals)
+    if len(goals) == 0:
+        return torch.zeros(0, settings.images, model.dimension)
     directory = cache_dir / "prototypes"
     cache = EmbeddingCache(directory)
     runs = [_Run(model, goal, settings, directory) for goal in goals]
@@ -186,11 +187,9 @@ class _Run:
         self._model, self._goal, self._settings = model, goal.float(), settings
         self._seed = [settings.seed, digest_tensor(goal)]
         trajectory = settings.to_dict() | {"steps": None}  # a larger budget goes on from a smaller
-        self._directory = directory
-        self._trajectory = file_name(
-            [_REVISION, model.weights_digest, model.config_digest, trajectory, self._seed]
-        )
-        self.result = directory / f"{self._trajectory}-{settings.steps}.safetensors"
+        key = [_REVISION, model.weights_digest, model.config_digest, trajectory, self._seed]
+        self._directory = directory / file_name(key)
+        self.result = self._directory / f"{settings.steps}.safetensors"
         preprocess = model.config["preprocess_cfg"]
         self._mean, self._std = (
             torch.tensor(preprocess[name]).reshape(3, 1, 1) for name in ("mean", "std")
@@ -224,37 +223,40 @@ class _Run:
             "exp_avg": state.mean,
             "exp_avg_sq": state.square,
         }
-        while state.step < settings.steps:
-            logits.grad = self._gradient(logits, state.step + 1)
-            optimiser.step()
-            state.step += 1
-            if state.step % CHECKPOINT_EVERY == 0 or state.step == settings.steps:
-                self._save(state)
-            done(1)
+        with _batch_norm_distances(self._model.module, settings.statistics > 0) as distances:
+            while state.step < settings.steps:
+                distances.clear()
+                logits.grad = self._gradient(logits, state.step + 1, distances)
+                optimiser.step()
+                state.step += 1
+                if state.step % CHECKPOINT_EVERY == 0 or state.step == settings.steps:
+                    self._save(state)
+                done(1)
 
     def embed(self, state: _State) -> Tensor:
-        """Mean embedding of a few views without blur, images × d, unnormalised float32."""
+        """Embedding of each image as it is, images × d, unnormalised float32."""
         with torch.no_grad():
-            pixels = torch.sigmoid(state.logits)
-            views = [pixels, *(self._views(pixels, -view, clean=True) for view in range(1, _VIEWS))]
-            return torch.stack([self._features(view) for view in views]).mean(dim=0)
+            return self._features(torch.sigmoid(state.logits))
 
-    def _gradient(self, logits: Tensor, step: int) -> Tensor:
+    def _gradient(self, logits: Tensor, step: int, distances: list[Tensor]) -> Tensor:
         pixels = torch.sigmoid(logits)
-        features = self._features(self._views(pixels, step))
+        features = self._features(self._view(pixels, step))
         if not features.requires_grad:
             raise InvalidInputError(f"{self._refusal}; use text or few-shot prototypes")
-        similarity = torch.nn.functional.cosine_similarity(features, self._goal)
+        similarity = functional.cosine_similarity(features, self._goal)
         loss = (1 - similarity + self._settings.total_variation * _total_variation(pixels)).sum()
-        if not torch.isfinite(loss):
-            raise InvalidInputError(
-                f"synthesising for {self._model.source.describe()} gave a loss of {float(loss)} at "
-                f"step {step}; its pixels are of no use"
-            )
+        if distances:
+            mean_distance = torch.stack(distances).mean()
+            loss = loss + self._settings.statistics * len(pixels) * mean_distance
         try:
             (gradient,) = torch.autograd.grad(loss, [logits])
         except RuntimeError as error:
             raise InvalidInputError(f"{self._refusal}: {str(error).splitlines()[0]}") from error
+        if not (torch.isfinite(loss) and torch.isfinite(gradient).all()):
+            raise InvalidInputError(
+                f"synthesising for {self._model.source.describe()} gave a loss of {loss.item()} with "
+                f"a gradient of {gradient.norm().item()} at step {step}; use text or few-shot prototypes"
+            )
         return gradient
 
     @property
@@ -266,32 +268,34 @@ class _Run:
         features: Tensor = self._model.module.encode_image(normalised, normalize=False)  # type: ignore[operator]
         return features.float()
 
-    def _views(self, pixels: Tensor, number: int, clean: bool = False) -> Tensor:
-        """A random crop, shift, flip and blur of each image, determined by the seed, the goal and `number`."""
+    def _view(self, pixels: Tensor, step: int) -> Tensor:
+        """Each image shifted and blurred at random; what is drawn is determined by seed, goal, image and step."""
         settings = self._settings
-        draws = torch.stack(
-            [torch.rand(5, generator=self._generator(i, number)) for i in range(len(pixels))]
-        )
-        scale = settings.crop + (1 - settings.crop) * draws[:, 0]
-        affine = torch.zeros(len(pixels), 2, 3)
-        affine[:, 0, 0] = torch.where(draws[:, 1] < 0.5, -scale, scale)
-        affine[:, 1, 1] = scale
-        affine[:, :, 2] = 2 * settings.jitter * (2 * draws[:, 2:4] - 1)
-        grid = functional.affine_grid(affine, list(pixels.shape), align_corners=False)
-        views = functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-        largest = settings.blur * min(pixels.shape[2:])
-        return views if clean or largest == 0 else _blurred(views, largest * draws[:, 4], largest)
+        sides = torch.tensor(pixels.shape[2:])
+        draws = [torch.rand(3, generator=self._generator(i, step)) for i in range(len(pixels))]
+        if settings.jitter > 0:
+            shifts = [(settings.jitter * sides * (2 * draw[:2] - 1)).round() for draw in draws]
+            pixels = torch.stack(
+                [
+                    image.roll([int(shift[0]), int(shift[1])], dims=(1, 2))
+                    for image, shift in zip(pixels, shifts, strict=True)
+                ]
+            )
+        largest = settings.blur * int(sides.min())
+        if largest > 0:
+            sigma = largest * torch.stack(draws)[:, 2]
+            pixels = _blurred(pixels, sigma, largest)
+        return pixels
 
     def _generator(self, image: int, number: int) -> torch.Generator:
         digits = digest_json([*self._seed, image, number]).removeprefix("sha256:")
         return torch.Generator().manual_seed(int(digits[:15], 16))
 
     def _saved_steps(self) -> list[int]:
-        names = self._directory.glob(f"{self._trajectory}-*.state")
-        return [int(path.stem.rpartition("-")[2]) for path in names]
+        return [int(path.stem) for path in self._directory.glob("*.state")]
 
     def _state_path(self, step: int) -> Path:
-        return self._directory / f"{self._trajectory}-{step}.state"
+        return self._directory / f"{step}.state"
 
     def _save(self, state: _State) -> None:
         """Keep a state and drop the earlier ones; a later one belongs to a larger budget."""
@@ -300,6 +304,34 @@ class _Run:
         for step in self._saved_steps():
             if step < state.step:
                 self._state_path(step).unlink(missing_ok=True)
+
+
+@contextmanager
+def _batch_norm_distances(module: nn.Module, wanted: bool) -> Iterator[list[Tensor]]:
+    """Collect how far each batch is from what the BatchNorm layers it passes keep, one number a layer.
+
+    With mean μ and deviation σ of a channel over the batch, and m, s those kept, it is the mean over channels of
+    ((μ − m) / s)² + (σ / s − 1)²: the terms of DeepInversion (arXiv 1912.08795, eq. 4), in units of s.
+    """
+    distances: list[Tensor] = []
+
+    def collect(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, _BatchNorm)
+        if layer.running_mean is None or layer.running_var is None:
+            return
+        channels = inputs[0].transpose(0, 1).flatten(1)
+        kept = (layer.running_var + layer.eps).sqrt()
+        mean = (channels.mean(dim=1) - layer.running_mean) / kept
+        deviation = (channels.var(dim=1, correction=0) + layer.eps).sqrt() / kept
+        distances.append((mean**2 + (deviation - 1) ** 2).mean())
+
+    layers = [part for part in module.modules() if isinstance(part, _BatchNorm)] if wanted else []
+    hooks = [layer.register_forward_pre_hook(collect) for layer in layers]
+    try:
+        yield distances
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _total_variation(pixels: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Matrices in the ledger: tensors in, content-addressed bytes, tensors out."""
 
+import math
+
 import numpy as np
 import torch
 from sqlalchemy.orm import Session
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from governance.digests import digest_array
 from governance.errors import IntegrityError
-from governance.ledger.identity import prototype_digests
+from governance.ledger.identity import prototype_digests, text_digests
 from governance.ledger.tables import Array, Model, ModelVersion, ProjectorRecord
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit
@@ -58,6 +60,22 @@ def load_edit(session: Session, record: ProjectorRecord) -> Edit:
     """Targets, hyperparameters and prototypes of a request's projector."""
     rows = {digest: load(session, digest) for digest in prototype_digests(record.recipe)}
     return Edit.from_dict(record.recipe, rows)
+
+
+def store_text(session: Session, text: Projector | None) -> None:
+    """Keep the factors of a text side."""
+    if text is not None:
+        store(session, text.a)
+        store(session, text.b)
+
+
+def load_text(session: Session, record: ProjectorRecord | ModelVersion) -> Projector | None:
+    """Factors of the text side of a request's projector or of a version, None if only images are edited."""
+    digests = text_digests(record.recipe)
+    if not digests:
+        return None
+    a, b = (load(session, digest) for digest in digests)
+    return Projector(a, b, math.nan)  # the condition of the fit is recorded for the image side only
 
 
 def load_projector(session: Session, record: ProjectorRecord | ModelVersion) -> Projector:

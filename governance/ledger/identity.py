@@ -21,10 +21,25 @@ def prototype_digests(recipe: Mapping[str, Any]) -> list[str]:
     return [chosen["rows"] for chosen in recipe["prototypes"] if "rows" in chosen]
 
 
+def text_digests(recipe: Mapping[str, Any]) -> list[str]:
+    """The two factors of the text side that a recipe refers to, none if only images are edited."""
+    factors = recipe.get("text_factors")
+    return [] if factors is None else [factors["a"], factors["b"]]
+
+
+def edited_sides(recipe: Mapping[str, Any]) -> list[str]:
+    """Towers that a projector, or a version with requests, edits: ``image``, or ``image`` and ``text``."""
+    return ["image", "text"] if text_digests(recipe) else ["image"]
+
+
 def version_digest(
-    weights_digest: str, labels_digest: str, factors: str, projectors: Sequence[str]
+    weights_digest: str,
+    labels_digest: str,
+    factors: str,
+    projectors: Sequence[str],
+    text_factors: Sequence[str] = (),
 ) -> str:
-    """Digest of what a version is: base weights, label space, composed factors, approved projectors.
+    """Digest of what a version is: base weights, label space, composed factors of each side, approved projectors.
 
     Two versions with the same content have the same digest, whenever and in whatever order they were made.
     """
@@ -33,6 +48,7 @@ def version_digest(
             "base_weights": weights_digest,
             "labels": labels_digest,
             "factors": factors,
+            "text_factors": list(text_factors),
             "projectors": sorted(projectors),
         }
     )

@@ -17,9 +17,10 @@ from governance.reports.records import (
 )
 
 LIMITS = (
-    "The edit changes one matrix, the final projection of the image tower. It removes what can be read linearly "
-    "through the joint embedding of images and texts, and nothing else.",
-    "It is not a certified deletion. The features before that projection are untouched; somebody who holds the "
+    "The edit changes final projections only: that of the image tower and, if both sides are edited, that of the "
+    "text tower. It removes what can be read linearly through the joint embedding of images and texts, and nothing "
+    "else.",
+    "It is not a certified deletion. The features before those projections are untouched; somebody who holds the "
     "model's weights, or the original ones, can train a new classifier on them and recognise the concept again.",
     "Other outputs of the same image tower, such as captions, are not covered.",
     "The figures hold for the prompts and images named here. Other words for the concept, and other images, can "

@@ -23,6 +23,7 @@ from governance.reports.chart import (
     targets_of,
 )
 from governance.reports.leakage import leakage
+from governance.reports.words import describe_prototypes
 from governance.unlearning.targets import Target
 from governance.unlearning.words import percent
 
@@ -54,6 +55,8 @@ STATES = {
 
 METHODS = {
     "redirect": "Moves what is to be forgotten onto the average of what is kept, and holds the rest in place.",
+    "ccup": "Sends what is to be forgotten to zero, and holds the rest in place.",
+    "multimodal": "Removes the directions of what is to be forgotten, in words and in images, from the embedding.",
     "nullspace": "Removes the directions of what is to be forgotten from the embedding.",
 }
 
@@ -168,7 +171,16 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "history": [_event(event) for event in document["history"]],
         "head": document["ledger_head"],
+        "sides": _sides(document),
     }
+
+
+def _sides(document: Mapping[str, Any]) -> list[str]:
+    """Towers that what the page is about edits; none for a version without requests."""
+    if document["version"] is not None:
+        return list(document["version"]["sides"])
+    projector = document["requests"][0]["projector"]
+    return list(projector["sides"]) if projector else []
 
 
 def _images_of(targets: Sequence[Target]) -> str:
@@ -352,7 +364,8 @@ def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
         "basis_text": BASES.get(request["basis"]),
         "released_at": released[-1] if released else None,
         "method_text": METHODS.get(recipe["hyperparameters"]["method"]) if recipe else None,
-        "text_only": recipe.get("prototypes") == "text",
+        "fitted_on": describe_prototypes(recipe["prototypes"]) if recipe else None,
+        "saw_images": any(p["kind"] == "few-shot" for p in recipe.get("prototypes", ())),
         "residual": _residual(request["id"], document),
         "decisions": decisions,
     }

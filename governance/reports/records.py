@@ -4,6 +4,7 @@ from typing import Any
 
 from governance.digests import load_json
 from governance.ledger.database import Session
+from governance.ledger.identity import edited_sides
 from governance.ledger.lookup import aliases_of
 from governance.ledger.tables import (
     Actor,
@@ -99,6 +100,7 @@ def projector_record(projector: ProjectorRecord) -> dict[str, Any]:
         "condition": projector.condition,
         "tolerance": projector.tolerance,
         "recipe": projector.recipe,
+        "sides": edited_sides(projector.recipe),
         "prepared_by": projector.prepared_by,
         "prepared_at": projector.prepared_at.isoformat(),
         "run_id": projector.run_id,
@@ -133,6 +135,7 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "version": version.number,
         "parent": version.parent,
         "active_requests": [member.request_id for member in version.members],
+        "sides": edited_sides(version.recipe) if version.members else [],
         "residuals": version.recipe.get("residuals", []),
         "aliases": aliases_of(session, version),
         "digest": version.digest,

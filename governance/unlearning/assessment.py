@@ -5,6 +5,7 @@ figure from the stored embeddings, prompts and factors.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ def assess(
     logit_scale: float,
     protocol: Protocol | None = None,
     guard: Sequence[str] = (),
+    edited: PromptBank | None = None,
 ) -> dict[str, Any]:
     """Measure an edit in every way that cached embeddings allow.
 
@@ -62,6 +64,7 @@ def assess(
         logit_scale: of the model, for probabilities.
         protocol: what to do; the default one if None.
         guard: classes that the fit never mentioned. Their images are counted apart from the retain set.
+        edited: prompts after the edit, if the text tower is edited too.
 
     Returns:
         ``protocol`` (seed, draws, prompts, control), ``sets`` (images of each), ``neighbours``, then ``before``,
@@ -77,6 +80,7 @@ def assess(
     plain = identity(bank.dimension)
     original = view_features(samples, plain)
     base = predict(samples, bank, None)
+    reread = cohort if edited is None else replace(cohort, bank=edited)
     result: dict[str, Any] = {
         "protocol": {
             **protocol.to_dict(),
@@ -106,8 +110,10 @@ def assess(
     }
     for name, edit in (("before", plain), ("after", projector), ("control", control)):
         features = original if name == "before" else view_features(samples, edit)
-        predictions = base if name == "before" else predict(samples, bank, edit)
-        result[name] = _view(cohort, original, features, predictions, base)
+        view = reread if name == "after" else cohort
+        predictions = base if name == "before" else predict(samples, view.bank, edit)
+        result[name] = _view(view, original, features, predictions, base)
+        result[name]["drift"] = _drift(cohort, view, original, features)
     rounded: dict[str, Any] = _rounded(result)
     return rounded
 
@@ -119,6 +125,7 @@ def overall(
     projector: Projector,
     logit_scale: float,
     predictions: tuple[Predictions, Predictions],
+    edited: PromptBank | None = None,
 ) -> dict[str, Any] | None:
     """The cheap figures of a version as a whole: H, AUS, CKA, RUS, neighbours and drift.
 
@@ -129,6 +136,7 @@ def overall(
         projector: the version's matrix.
         logit_scale: of the model.
         predictions: of the unedited model and of the version.
+        edited: prompts of the version, if its text tower is edited too.
 
     Returns:
         The same keys as a view of `assess`; None if no image is to be forgotten or none retained.
@@ -137,6 +145,7 @@ def overall(
     if not cohort.forget.any() or not cohort.retain.any():
         return None
     before, after = predictions
+    reread = cohort if edited is None else replace(cohort, bank=edited)
     original = view_features(samples, identity(bank.dimension))
     features = view_features(samples, projector)
     figures: dict[str, Any] = _rounded(
@@ -144,7 +153,7 @@ def overall(
             **_totals(cohort, after, before),
             **_representation(cohort, original, features),
             "neighbours": _share(after.plain, cohort.beside),
-            "drift": _drift(cohort, original, features),
+            "drift": _drift(cohort, reread, original, features),
         }
     )
     return figures
@@ -175,7 +184,6 @@ def _view(
         "probe_auc": _probe(cohort, features),
         "membership_auc": _membership(cohort, features),
         **_representation(cohort, original, features),
-        "drift": _drift(cohort, original, features),
     }
 
 
@@ -344,14 +352,14 @@ def _representation(cohort: Cohort, original: Tensor, features: Tensor) -> dict[
     }
 
 
-def _drift(cohort: Cohort, original: Tensor, features: Tensor) -> float | None:
+def _drift(cohort: Cohort, after: Cohort, original: Tensor, features: Tensor) -> float | None:
     """Mean Jensen–Shannon divergence on neighbour images, over the classes that are not forgotten everywhere."""
     chosen = cohort.some(cohort.beside)
     if not len(chosen) or len(cohort.kept_classes) < 2:
         return None
-    texts = cohort.texts[cohort.kept_classes]
     was, now = (
-        probabilities(side[chosen], texts, cohort.logit_scale) for side in (original, features)
+        probabilities(side[chosen], view.texts[cohort.kept_classes], cohort.logit_scale)
+        for side, view in ((original, cohort), (features, after))
     )
     return float(jensen_shannon(was, now).mean())
 

@@ -4,13 +4,14 @@ Composing and evaluating versions needs only the bank, neither the model nor its
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from governance.errors import IntegrityError
 from governance.unlearning.labels import LabelSpace, fill
+from governance.unlearning.projector import Projector
 
 Pair = tuple[str, str | None]
 """A (class, domain); domain None stands for the row that names no domain."""
@@ -62,6 +63,15 @@ class PromptBank:
     def dimension(self) -> int:
         """d, the width of the joint embedding."""
         return int(self.rows.shape[1])
+
+    def edited(self, text: Projector | None) -> "PromptBank":
+        """The bank as a model says it whose text tower is edited: other scores and paraphrases, the same rows."""
+        if text is None:
+            return self
+        scores, paraphrases = unit(text.apply(self.scores)), self.paraphrases
+        if len(paraphrases):
+            paraphrases = unit(text.apply(paraphrases))
+        return replace(self, scores=scores, paraphrases=paraphrases)
 
     @property
     def plain_scores(self) -> Tensor:

@@ -7,7 +7,7 @@ is solved once. The result does not depend on the order of the requests, and dro
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -87,7 +87,7 @@ class Row:
 
     Attributes:
         pair: its (class, domain).
-        source: digest of the prototypes it comes from, None for a text row of the bank.
+        source: identity of the prototypes it comes from, None for a text row of the bank.
     """
 
     pair: Pair
@@ -99,23 +99,36 @@ class Composition:
     """The joint problem of an active set and its solution.
 
     Attributes:
-        projector: the one matrix.
+        projector: the one matrix of the image features.
         forgotten: what each forgotten row is.
         rows: the forgotten rows, k × d.
         goals: where each of them was sent, k × d.
+        text_side: the same for the text features and the requests that edit both sides; None without any.
     """
 
     projector: Projector
     forgotten: tuple[Row, ...]
     rows: Tensor
     goals: Tensor
+    text_side: "Composition | None" = None
+
+    @property
+    def text(self) -> Projector | None:
+        """The one matrix of the text features, None if only images are edited."""
+        return None if self.text_side is None else self.text_side.projector
 
     def residual(self, edit: Edit) -> float:
-        """How much of `edit` is left undone: max over its rows of ‖f P − g‖ / ‖f − g‖.
+        """How much of `edit` is left undone: max over its rows of ‖f P − g‖ / max(‖f − g‖, their mean ‖f − g‖).
 
-        0 is complete, 1 means that nothing happened. Rows that were to stay where they are count as done.
+        0 is complete, 1 means that nothing happened. Rows that were to stay where they are count as done. Of an edit of
+        both sides it is that of the worse side.
         """
-        sources = {None, *(chosen.digest for chosen in edit.prototypes)}
+        if self.text_side is not None and edit.recipe.both_sides:
+            return max(self._left(edit), self.text_side._left(edit))
+        return self._left(edit)
+
+    def _left(self, edit: Edit) -> float:
+        sources = {None, *(chosen.identity for chosen in edit.prototypes)}
         mine = [
             place
             for place, row in enumerate(self.forgotten)
@@ -126,8 +139,10 @@ class Composition:
         left = torch.linalg.vector_norm(self.projector.apply(rows) - goals, dim=1)
         if not torch.isfinite(left).all():
             return math.inf
-        moved = way > 1e-9
-        return float((left[moved] / way[moved]).max()) if moved.any() else 0.0
+        if not (way > 1e-9).any():
+            return 0.0
+        # A row with a short way of its own is held to the request's mean way, not to next to nothing.
+        return float((left / way.clamp_min(float(way.mean()))).max())
 
 
 def tolerance(residual: float) -> float:
@@ -138,6 +153,9 @@ def tolerance(residual: float) -> float:
 def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
     """Solve for all `edits` at once; a single request's projector is the composition of itself alone.
 
+    Requests that edit both sides have a second matrix, fitted to their text rows only (`Recipe.for_text`): images are
+    read by the edited prompts, and a stored index of unedited embeddings no longer answers the forgotten ones.
+
     A row that several edits cover is forgotten as the strongest of them says. Retained rows are used as soon as one
     edit uses them, with the largest λr, sibling weight and margin among the edits; μ is the smallest positive one.
     Every prototype that any edit brings takes part, forgotten or retained like the text row of its (class, domain).
@@ -146,14 +164,20 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
         InvalidInputError: a target is not in the bank, or nothing would be retained.
     """
     check_targets([target for edit in edits for target in edit.targets], bank.labels)
-    # Rows are visited in the bank's order, prototypes in the order of their digests, and everything else is a maximum
-    # or minimum over the requests: the result is the same to the last bit in whatever order they come.
+    both = [Edit(e.targets, e.recipe.for_text()) for e in edits if e.recipe.both_sides]
+    return replace(_solve(bank, edits), text_side=_solve(bank, both) if both else None)
+
+
+def _solve(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
+    # Rows are visited in the bank's order, prototypes in the order of their identities, and everything else is a
+    # maximum or minimum over the requests: the result is the same to the last bit in whatever order they come.
     owners = _owners(bank, edits)
     moves = movements(bank, owners)
     text = [Row(pair, None) for pair in bank.pairs]
-    stacked = {chosen.digest: chosen for edit in edits for chosen in edit.prototypes}
-    visual = [stacked[digest] for digest in sorted(stacked)]
-    identities = text + [Row(pair, chosen.digest) for chosen in visual for pair in chosen.pairs]
+    stacked = {chosen.identity: chosen for edit in edits for chosen in edit.prototypes}
+    visual = [stacked[source] for source in sorted(stacked)]
+    images = [Row(pair, source) for source in sorted(stacked) for pair in stacked[source].pairs]
+    identities = text + images
     rows = torch.cat([bank.rows, *(chosen.rows for chosen in visual)])
     places = {pair: number for number, pair in enumerate(bank.pairs)}
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from governance.digests import digest_json
 from governance.errors import InvalidInputError
 from governance.unlearning.bank import Pair, unit
 from governance.unlearning.projector import digest_tensor
@@ -58,6 +59,11 @@ class Prototypes:
     def digest(self) -> str:
         """Digest of the rows."""
         return digest_tensor(self.rows)
+
+    @property
+    def identity(self) -> str:
+        """Digest of pairs and rows: a relabelled data set has the same rows but is another set of prototypes."""
+        return digest_json({"pairs": [list(pair) for pair in self.pairs], "rows": self.digest})
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows themselves, of which it has the digest, as plain JSON values."""

@@ -1,7 +1,7 @@
 """Recipes: the method and hyperparameters of a fit, everything that determines it besides its rows."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +39,7 @@ class Recipe:
         contraction: for a domain in which nothing is retained, how far its rows go to their mean. Only `redirect`.
         shift: and how far they go, all alike, in the direction of the retained class that is cheapest to reach.
             Only `redirect`.
+        both_sides: fold an edit into the text tower too, see `composition.compose`.
     """
 
     method: Method = Method.REDIRECT
@@ -51,6 +52,7 @@ class Recipe:
     margin: float = 0.1
     contraction: float = 0.5
     shift: float = 0.7
+    both_sides: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -78,7 +80,13 @@ class Recipe:
             raise InvalidInputError("contraction and shift must not both be 0: a domain would stay")
 
     @classmethod
-    def of(cls, method: str, strength: float = 1.0, **values: float | None) -> "Recipe":
+    def of(
+        cls,
+        method: str,
+        strength: float = 1.0,
+        both_sides: bool = False,
+        **values: float | None,
+    ) -> "Recipe":
         """Defaults of `method`, with the given hyperparameters where they are not None.
 
         Raises:
@@ -91,9 +99,29 @@ class Recipe:
                 f"unknown method {method!r}; known: {', '.join(Method)}"
             ) from None
         given = {name: value for name, value in values.items() if value is not None}
-        if chosen is not Method.REDIRECT and (foreign := sorted(given.keys() & _REDIRECT_ONLY)):
+        if chosen is not Method.REDIRECT and (foreign := sorted(given.keys() & REDIRECT_ONLY)):
             raise InvalidInputError(f"{_flag(foreign[0])} is for the method redirect only")
-        return cls(method=chosen, strength=strength, **(_DEFAULTS[chosen] | given))
+        numbers: dict[str, Any] = _DEFAULTS[chosen] | given
+        return cls(method=chosen, strength=strength, both_sides=both_sides, **numbers)
+
+    def for_text(self) -> "Recipe":
+        """The recipe of the text side: towards the plain mean of the retained rows, whatever the method.
+
+        Prompts are fitted exactly, so nothing need overshoot, and a row sent to zero would have no direction left:
+        after normalisation its logits would be rounding noise (0/0). Retained rows are always held, as `ccup` holds
+        them where the recipe itself holds none: otherwise retained prompts turn with the forgotten ones.
+        """
+        holding = asdict(self) if self.holds_retained else _DEFAULTS[Method.CCUP]
+        return replace(
+            self,
+            method=Method.REDIRECT,
+            lambda_retain=holding["lambda_retain"],
+            mu=holding["mu"],
+            overshoot=1.0,
+            sibling_weight=1.0,
+            contraction=1.0,
+            shift=0.0,
+        )
 
     @property
     def holds_retained(self) -> bool:
@@ -116,11 +144,13 @@ class Recipe:
 
 
 HYPERPARAMETERS = tuple(
-    field.name for field in fields(Recipe) if field.name not in ("method", "strength")
+    field.name for field in fields(Recipe) if field.name not in ("method", "strength", "both_sides")
 )
 """Names of the numbers that `Recipe.of` takes besides method and strength."""
 
-_REDIRECT_ONLY = {"overshoot", "sibling_weight", "margin", "contraction", "shift"}
+REDIRECT_ONLY = frozenset({"overshoot", "sibling_weight", "margin", "contraction", "shift"})
+"""Those that only `redirect` uses."""
+
 _PLAIN = {"overshoot": 1.0, "sibling_weight": 1.0, "margin": 0.0}
 _DEFAULTS: dict[Method, dict[str, float]] = {
     Method.REDIRECT: {},
@@ -132,8 +162,7 @@ _DEFAULTS: dict[Method, dict[str, float]] = {
 
 def default_of(method: Method, name: str) -> float:
     """Default of a hyperparameter for a method."""
-    value: float = getattr(Recipe(method=method, **_DEFAULTS[method]), name)
-    return value
+    return float(getattr(Recipe.of(method), name))
 
 
 def _flag(name: str) -> str:

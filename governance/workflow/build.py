@@ -8,7 +8,7 @@ from governance.clip.encoder import BaseModel, weights_digest_with
 from governance.errors import RefusedError
 from governance.ledger import arrays
 from governance.ledger.database import Session
-from governance.ledger.identity import version_digest
+from governance.ledger.identity import text_digests, version_digest
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.tables import Dataset, Model, Request
 from governance.unlearning.assessment import overall
@@ -18,7 +18,15 @@ from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.projector import Projector
 from governance.workflow.aliases import champion_number
-from governance.workflow.measure import EvalSet, Member, embed, read_eval_set, read_member
+from governance.workflow.measure import (
+    EvalSet,
+    Member,
+    embed,
+    read_eval_set,
+    read_member,
+    sides,
+    text_factors,
+)
 from governance.workflow.models import base_model
 from governance.workflow.tools import Tools
 
@@ -128,7 +136,7 @@ def build(tools: Tools, plan: Plan) -> Built:
     check_capacity(capacity(plan.bank, targets, composition.projector))
     residuals = _check_residuals(plan, composition)
     clip = tools.encoder.model(plan.base)
-    folded = fold(clip, composition.projector)
+    folded = fold(clip, composition.projector, composition.text)
     recipe = {
         "format": 1,
         "active": [
@@ -143,6 +151,7 @@ def build(tools: Tools, plan: Plan) -> Built:
         "probe_error": folded.error,
         "config": {section: dict(changes) for section, changes in folded.config.items()},
         "condition": composition.projector.condition,
+        "text_factors": text_factors(composition.text),
     }
     return Built(
         plan=plan,
@@ -154,9 +163,13 @@ def build(tools: Tools, plan: Plan) -> Built:
             plan.labels_digest,
             composition.projector.digest,
             [member.projector_digest for member in plan.members],
+            text_digests(recipe),
         ),
         recipe=recipe,
-        reports=[(d, measure(tools, plan, composition.projector, d)) for d in plan.datasets],
+        reports=[
+            (d, measure(tools, plan, composition.projector, d, composition.text))
+            for d in plan.datasets
+        ],
     )
 
 
@@ -182,12 +195,17 @@ def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any
 
 
 def measure(
-    tools: Tools, subject: Measured, projector: Projector, dataset: EvalSet
+    tools: Tools,
+    subject: Measured,
+    projector: Projector,
+    dataset: EvalSet,
+    text: Projector | None = None,
 ) -> dict[str, Any]:
     """Content of a version's report: the unedited model, the version, and each request on its own images."""
+    edited = subject.bank.edited(text)
     samples = embed(tools, subject.base, dataset)
     before = predict(samples, subject.bank, None)
-    after = predict(samples, subject.bank, projector)
+    after = predict(samples, edited, projector)
     targets = [target for member in subject.members for target in member.targets]
     requests = []
     for member, active in [
@@ -214,11 +232,12 @@ def measure(
         "version": subject.number,
         "dataset": dataset.to_dict(),
         "active_requests": [member.request for member in subject.members],
+        "sides": sides(text),
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),
         "overall": overall(
-            samples, subject.bank, targets, projector, subject.logit_scale, (before, after)
+            samples, subject.bank, targets, projector, subject.logit_scale, (before, after), edited
         ),
         "capacity": capacity(subject.bank, targets, projector),
     }

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from governance.clip.encoder import BaseModel
 from governance.datasets import Manifest
 from governance.digests import canonical_json, digest_json
@@ -15,6 +17,7 @@ from governance.ledger.tables import Dataset, ProjectorRecord, Report, Request
 from governance.ledger.types import now
 from governance.unlearning.composition import Edit
 from governance.unlearning.evaluation import Samples
+from governance.unlearning.projector import Projector, digest_tensor
 from governance.unlearning.targets import Target
 from governance.workflow.tools import Tools
 
@@ -89,6 +92,22 @@ def embed(tools: Tools, base: BaseModel, dataset: EvalSet) -> Samples:
     items = dataset.manifest.items
     features = tools.encoder.features(base, dataset.digest, dataset.location, items, tools.meter)
     return Samples(features, [item.label for item in items], [item.domain for item in items])
+
+
+def sides(text: Projector | None) -> list[str]:
+    """Which towers are edited, as reports say it."""
+    return ["image"] if text is None else ["image", "text"]
+
+
+def text_factors(text: Projector | None) -> dict[str, str] | None:
+    """What a recipe says of the text side: digests of its factors."""
+    return None if text is None else {"a": digest_tensor(text.a), "b": digest_tensor(text.b)}
+
+
+def projector_tensors(projector: Projector, text: Projector | None) -> dict[str, Tensor]:
+    """The factors of both sides under the names that MLflow's artifacts have."""
+    factors = {"a": projector.a, "b": projector.b}
+    return factors if text is None else factors | {"text_a": text.a, "text_b": text.b}
 
 
 def store_report(

@@ -140,6 +140,17 @@ def check(tools: Tools, name: str | None) -> tuple[str, list[dict[str, Any]]]:
     return record.name, [found.to_dict() for found in check_fold(clip)]
 
 
+def check_text_side(tools: Tools, base: BaseModel) -> None:
+    """Make sure that an edit can be folded into the text tower.
+
+    Raises:
+        InvalidInputError: it does not end in a linear projection; the message says why.
+    """
+    from governance.clip.paths import find_text_path
+
+    find_text_path(tools.encoder.model(base))
+
+
 def base_model(model: Model) -> BaseModel:
     """What the encoder needs to know of a registered model."""
     return BaseModel(

@@ -35,11 +35,14 @@ from governance.workflow.measure import (
     EvalSet,
     Member,
     embed,
+    projector_tensors,
     read_eval_set,
     read_members,
+    sides,
     store_report,
+    text_factors,
 )
-from governance.workflow.models import base_model
+from governance.workflow.models import base_model, check_text_side
 from governance.workflow.prototypes import Wanted, make_prototypes, read_shots
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance, check_action, require
@@ -93,6 +96,8 @@ def prepare(
         check_action(request, Action.PREPARE)
         task = _read_task(session, request, dataset)
         shots = read_shots(session, wanted, task.dataset.manifest.items)
+    if recipe.both_sides:
+        check_text_side(tools, task.base)
     prototypes = make_prototypes(tools, task.base, task.bank, task.targets, wanted, shots)
     edit = Edit(task.targets, recipe, prototypes)
     composition = compose(task.bank, [edit])
@@ -100,6 +105,7 @@ def prepare(
     full_recipe = {
         "format": 1,
         **edit.to_dict(),
+        "text_factors": text_factors(composition.text),
         "model_weights": task.base.weights_digest,
         **task.bank_digests,
     }
@@ -111,8 +117,10 @@ def prepare(
     projector = composition.projector
     check_capacity(capacity(task.bank, task.targets, projector))
     digest = projector_digest(full_recipe, projector.digest)
-    content = _measure(tools, task, digest, edit, projector) | {"residual": residual}
+    content = _measure(tools, task, digest, edit, projector, composition.text)
+    content["residual"] = residual
     report_digest = digest_json(content)
+    factors = projector_tensors(projector, composition.text)
     run_id = tools.registry.log_run(
         task.model,
         key=f"prepare {request_id} {digest} {report_digest}",
@@ -121,7 +129,7 @@ def prepare(
             params={"request": request_id, "dataset": task.dataset.name, **recipe.to_dict()},
             metrics=flat_metrics(content) | {"rank": projector.rank, "residual": residual},
             records={"recipe.json": full_recipe, "report.json": content},
-            tensors={"factors.safetensors": {"a": projector.a, "b": projector.b}},
+            tensors={"factors.safetensors": factors},
             tags={
                 "governance.request": str(request_id),
                 "governance.projector": digest,
@@ -134,6 +142,7 @@ def prepare(
         request = find_request(session, request_id)
         for chosen in prototypes:
             arrays.store(session, chosen.rows)
+        arrays.store_text(session, composition.text)
         record = ProjectorRecord(
             request_id=request_id,
             recipe=full_recipe,
@@ -186,7 +195,8 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
         edit = arrays.load_edit(session, record)
         digest = record.digest
         projector = arrays.load_projector(session, record)
-    content = _measure(tools, task, digest, edit, projector)
+        text = arrays.load_text(session, record)
+    content = _measure(tools, task, digest, edit, projector, text)
     with tools.ledger.write() as session:
         require(session, actor, "request.evaluate")
         request = find_request(session, request_id)
@@ -212,6 +222,10 @@ def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
 def _read_task(session: Session, request: Request, dataset: str | None) -> _Task:
     model: Model = request.model
     others = [other for other in active_requests(session, model) if other.id != request.id]
+    targets = tuple(Target(target.label, target.domain) for target in request.targets)
+    measured = read_eval_set(find_dataset(session, dataset))
+    # Checked here, before prototypes are synthesised, which can take minutes.
+    check_targets_measured([(item.label, item.domain) for item in measured.manifest.items], targets)
     return _Task(
         request=request.id,
         model=model.name,
@@ -219,30 +233,37 @@ def _read_task(session: Session, request: Request, dataset: str | None) -> _Task
         bank=arrays.load_bank(session, model),
         logit_scale=model.logit_scale,
         bank_digests={"bank_rows": model.bank_rows, "bank_scores": model.bank_scores},
-        targets=tuple(Target(target.label, target.domain) for target in request.targets),
+        targets=targets,
         others=read_members(session, others),
-        dataset=read_eval_set(find_dataset(session, dataset)),
+        dataset=measured,
     )
 
 
 def _measure(
-    tools: Tools, task: _Task, digest: str, edit: Edit, projector: Projector
+    tools: Tools,
+    task: _Task,
+    digest: str,
+    edit: Edit,
+    projector: Projector,
+    text: Projector | None,
 ) -> dict[str, Any]:
     """Content of the report: the unedited model, this request alone, and on top of the active set."""
-    pairs = [(item.label, item.domain) for item in task.dataset.manifest.items]
-    check_targets_measured(pairs, edit.targets)
     samples = embed(tools, task.base, task.dataset)
-    assessment = assess(samples, task.bank, edit.targets, projector, task.logit_scale)
+    edited = task.bank.edited(text)
+    assessment = assess(
+        samples, task.bank, edit.targets, projector, task.logit_scale, edited=edited
+    )
     return {
         "kind": "request",
         "request": task.request,
         "model": task.model,
         "targets": [target.to_dict() for target in edit.targets],
         "strength": edit.recipe.strength,
+        "sides": sides(text),
         "projector_digest": digest,
         "dataset": task.dataset.to_dict(),
         "before": evaluate(samples, task.bank, edit.targets, None),
-        "after": evaluate(samples, task.bank, edit.targets, projector),
+        "after": evaluate(samples, edited, edit.targets, projector),
         "composed": _composed(samples, task, edit),
         "assessment": assessment,
         "verdict": verdict(assessment, edit.targets, edit.recipe.strength),
@@ -255,7 +276,7 @@ def _composed(samples: Samples, task: _Task, edit: Edit) -> dict[str, Any] | Non
     if not task.others:
         return None
     together = compose(task.bank, [*(member.edit for member in task.others), edit])
-    predictions = predict(samples, task.bank, together.projector)
+    predictions = predict(samples, task.bank.edited(together.text), together.projector)
     targets = [t for member in task.others for t in member.targets] + list(edit.targets)
     summary = summarise(samples, predictions, targets)
     return {

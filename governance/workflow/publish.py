@@ -24,7 +24,7 @@ from governance.ledger.types import now
 from governance.registry import Artifacts, RegisteredVersion
 from governance.workflow.aliases import champion_number, mirror, subject_of, take_alias
 from governance.workflow.build import Built, Plan
-from governance.workflow.measure import store_report
+from governance.workflow.measure import projector_tensors, store_report
 from governance.workflow.prepare import flat_metrics
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
@@ -129,6 +129,7 @@ def _store_version(
     registered: RegisteredVersion,
 ) -> ModelVersion:
     projector = built.composition.projector
+    arrays.store_text(session, built.composition.text)
     version = ModelVersion(
         model_id=model.id,
         number=built.plan.number,
@@ -173,7 +174,7 @@ def _artifacts(built: Built) -> Artifacts:
             **{f"report-{d.name}.json": content for d, content in built.reports},
         },
         tensors={
-            "factors.safetensors": {"a": projector.a, "b": projector.b},
+            "factors.safetensors": projector_tensors(projector, built.composition.text),
             "changed.safetensors": built.fold.tensors,
         },
         tags={

@@ -23,7 +23,7 @@ from governance.ledger.tables import ModelVersion, Request
 from governance.states import Action, State
 from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of
 from governance.workflow.build import Measured, build, measure, read_plan
-from governance.workflow.measure import read_eval_set, read_member, store_report
+from governance.workflow.measure import read_eval_set, read_member, sides, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
 from governance.workflow.requests import Ruling
@@ -140,8 +140,9 @@ def evaluate_version(
             reinstated=[],
         )
         projector = arrays.load_projector(session, version)
+        text = arrays.load_text(session, version)
         on = read_eval_set(find_dataset(session, dataset))
-    content = measure(tools, subject, projector, on)
+    content = measure(tools, subject, projector, on, text)
     with tools.ledger.write() as session:
         require(session, actor, "version.evaluate")
         report = store_report(session, "version", on, content, version_id=version_id)
@@ -188,23 +189,32 @@ def export(
         model = find_model(session, model_name)
         version = find_version(session, model, number)
         base = base_model(model)
-        projector = arrays.load_projector(session, version)
+        projector, text = (
+            arrays.load_projector(session, version),
+            arrays.load_text(session, version),
+        )
         name, digest, weights_digest = model.name, version.digest, version.weights_digest
     clip = tools.encoder.model(base)
-    folded = fold(clip, projector)
+    folded = fold(clip, projector, text)
     if weights_digest_with(clip, folded) != weights_digest:
         raise IntegrityError(
             f"folding version {number} here gives other weights than were recorded "
             f"({weights_digest}); the numerics of this machine differ from where it was applied"
         )
     if precision != folded.precision:
-        folded = fold(clip, projector, precision=Precision(precision))
+        folded = fold(clip, projector, text, Precision(precision))
     exported = {
         "precision": folded.precision.value,
         "exported_weights_digest": weights_digest_with(clip, folded),
         "certificates": [certificate.to_dict() for certificate in folded.certificates],
     }
-    notes = {"model": name, "version": number, "digest": digest, "weights": weights_digest}
+    notes = {
+        "model": name,
+        "version": number,
+        "digest": digest,
+        "weights": weights_digest,
+        "sides": sides(text),
+    }
     hint = export_directory(clip, folded, dest, notes | exported)
     try:
         with tools.ledger.write() as session:

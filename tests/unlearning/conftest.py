@@ -1,14 +1,16 @@
 """Builders that the tests of the engine share, as fixtures so that any import mode finds them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 
-from governance.unlearning.bank import PromptBank, unit
+from governance.unlearning.bank import Pair, PromptBank, unit
 from governance.unlearning.labels import LabelSpace, default_domain_templates
+from governance.unlearning.prototypes import PrototypeKind, Prototypes
 
 BankMaker = Callable[..., PromptBank]
+PrototypeMaker = Callable[..., Prototypes]
 
 
 def _make_bank(
@@ -46,3 +48,20 @@ def make_bank() -> BankMaker:
 def bank() -> PromptBank:
     """Five classes in three domains, d = 40."""
     return _make_bank()
+
+
+def _make_prototypes(
+    bank: PromptBank, pairs: Sequence[Pair], seed: int = 0, gap: float = 0.5
+) -> Prototypes:
+    """Prototypes near the text rows of `pairs`, but on the images' side of the modality gap."""
+    generator = torch.Generator().manual_seed(seed)
+    away = torch.randn(1 + len(pairs), bank.dimension, generator=generator, dtype=torch.float64)
+    near = bank.rows[[bank.pairs.index(pair) for pair in pairs]]
+    rows = unit(near + gap * unit(away[:1]) + 0.5 * gap * unit(away[1:]))
+    return Prototypes(PrototypeKind.FEW_SHOT, tuple(pairs), rows, {"seed": seed})
+
+
+@pytest.fixture(scope="session")
+def make_prototypes() -> PrototypeMaker:
+    """Stand-ins for encoded images: `make_prototypes(bank, pairs, seed, gap)`."""
+    return _make_prototypes

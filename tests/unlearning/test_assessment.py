@@ -17,7 +17,8 @@ from governance.unlearning.cohort import Protocol, gather
 from governance.unlearning.composition import Edit, compose
 from governance.unlearning.evaluation import Samples, predict
 from governance.unlearning.metrics.control import random_control
-from governance.unlearning.projector import Projector, Recipe, identity
+from governance.unlearning.projector import Projector, identity
+from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
 DOG = [Target("dog", None)]

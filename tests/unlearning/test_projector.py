@@ -1,5 +1,6 @@
 """Theorems of the closed-form edit, on easy and on degenerate rows; what its digest binds."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from governance.errors import InvalidInputError
 from governance.unlearning.bank import unit
 from governance.unlearning.projector import (
     RANK_TOLERANCE,
@@ -29,24 +31,29 @@ class Problem:
     targets: Tensor
     weights: Tensor
     retain: Tensor
+    held: Tensor
     rank: int
 
     @property
     def dimension(self) -> int:
         return self.forget.shape[1]
 
-    def solve(self, lambda_retain: float = 10.0, mu: float = 0.1) -> Projector:
-        return solve(self.forget, self.targets, self.weights, self.retain, lambda_retain, mu)
+    def solve(self, mu: float = 0.1) -> Projector:
+        return solve(self.forget, self.targets, self.weights, self.retain, self.held, mu)
 
-    def objective(self, P: Tensor, lambda_retain: float = 10.0, mu: float = 0.1) -> float:
+    def objective(self, P: Tensor, mu: float = 0.1) -> float:
         missed = ((self.forget @ P - self.targets) ** 2).sum(dim=1)
-        moved = ((self.retain @ P - self.retain) ** 2).sum()
+        moved = ((self.retain @ P - self.retain) ** 2).sum(dim=1)
         size = ((P - torch.eye(self.dimension, dtype=torch.float64)) ** 2).sum()
-        return float(self.weights @ missed + lambda_retain * moved + mu * size)
+        return float(self.weights @ missed + self.held @ moved + mu * size)
+
+    def unheld(self, goals: Tensor, mu: float) -> Projector:
+        """The same rows to other goals, with nothing retained."""
+        none = self.retain[:0]
+        return solve(self.forget, goals, self.weights, none, self.held[:0], mu)
 
     def nullspace(self, strength: float) -> Projector:
-        goals = (1 - strength) * self.forget
-        return solve(self.forget, goals, self.weights, self.retain[:0], 0.0, 0.0)
+        return self.unheld((1 - strength) * self.forget, 0.0)
 
     def basis(self) -> Tensor:
         """Orthonormal rows that span the forget rows."""
@@ -75,7 +82,8 @@ def problems(draw: st.DrawFn, shapes: tuple[str, ...] = SHAPES) -> Problem:
             forget = torch.cat([forget, unit(mix @ forget)])
     count = len(forget)
     weights = 1 + 999 * torch.rand(count, generator=generator, dtype=torch.float64)
-    return Problem(forget, 0.5 * rows(count), weights, rows(retained), rank)
+    held = 1 + 9 * torch.rand(retained, generator=generator, dtype=torch.float64)
+    return Problem(forget, 0.5 * rows(count), weights, rows(retained), held, rank)
 
 
 STRENGTHS = st.sampled_from([0.01, 0.25, 0.5, 0.9, 1.0])
@@ -84,10 +92,11 @@ STRENGTHS = st.sampled_from([0.01, 0.25, 0.5, 0.9, 1.0])
 @FEW
 @given(problems())
 def test_solution_equals_the_direct_dense_one(problem: Problem) -> None:
-    F, R, W = problem.forget, problem.retain, torch.diag(problem.weights)
-    eye = torch.eye(problem.dimension, dtype=torch.float64)
-    normal = F.T @ W @ F + 10 * R.T @ R + 0.1 * eye
-    P = torch.linalg.solve(normal, F.T @ W @ problem.targets + 10 * R.T @ R + 0.1 * eye)
+    F, R = problem.forget, problem.retain
+    W, V = torch.diag(problem.weights), torch.diag(problem.held)
+    held = R.T @ V @ R + 0.1 * torch.eye(problem.dimension, dtype=torch.float64)
+    normal = F.T @ W @ F + held
+    P = torch.linalg.solve(normal, F.T @ W @ problem.targets + held)
     projector = problem.solve()
     torch.testing.assert_close(projector.dense(), P, atol=1e-8, rtol=0)
     assert projector.condition == pytest.approx(float(torch.linalg.cond(normal)), rel=1e-6)
@@ -147,8 +156,7 @@ def test_nullspace_is_the_limit_of_a_vanishing_mu(problem: Problem) -> None:
     goals = torch.zeros_like(problem.forget)
 
     def distance(mu: float) -> float:
-        near = solve(problem.forget, goals, problem.weights, problem.retain[:0], 0.0, mu)
-        return float((near.dense() - limit).norm())
+        return float((problem.unheld(goals, mu).dense() - limit).norm())
 
     assert distance(1e-6) < min(distance(1e-1), 1e-3)
 
@@ -162,10 +170,10 @@ def test_redirect_misses_its_goals_and_moves_retained_rows_by_no_more_than_the_b
     wishes = torch.cat([problem.targets - problem.forget, torch.zeros_like(problem.retain)])
     exact = torch.linalg.pinv(torch.cat([problem.forget, problem.retain])) @ wishes
     bound = 0.1 * float((exact**2).sum())
-    P = problem.solve(lambda_retain=10.0, mu=0.1).dense()
+    P = problem.solve(mu=0.1).dense()
     missed = ((problem.forget @ P - problem.targets) ** 2).sum(dim=1)
-    moved = ((problem.retain @ P - problem.retain) ** 2).sum()
-    assert float(problem.weights @ missed) + 10 * float(moved) <= bound * (1 + 1e-9)
+    moved = ((problem.retain @ P - problem.retain) ** 2).sum(dim=1)
+    assert float(problem.weights @ missed + problem.held @ moved) <= bound * (1 + 1e-9)
 
 
 def test_redirect_sends_forgotten_rows_to_their_goals_and_holds_the_retained_ones() -> None:
@@ -174,9 +182,10 @@ def test_redirect_sends_forgotten_rows_to_their_goals_and_holds_the_retained_one
     forget, retain = rows[:3], rows[3:]
     goals = retain.mean(dim=0).expand(3, -1)
     weights = torch.full((3,), 1e3, dtype=torch.float64)
-    loose = solve(forget, goals, weights, retain[:0], 0.0, 0.1)
+    loose = solve(forget, goals, weights, retain[:0], weights[:0], 0.1)
     assert (loose.apply(retain) - retain).norm(dim=1).max() > 0.1  # unheld, they move
-    held = solve(forget, goals, weights, retain, 10.0, 0.1)
+    tens = torch.full((6,), 10.0, dtype=torch.float64)
+    held = solve(forget, goals, weights, retain, tens, 0.1)
     assert (forget - goals).norm(dim=1).min() > 0.9
     assert (held.apply(forget) - goals).norm(dim=1).max() < 1e-3
     assert (held.apply(retain) - retain).norm(dim=1).max() < 0.03
@@ -195,7 +204,7 @@ def test_rank_and_singular_values_from_the_factors_are_those_of_the_matrix(
     assert len(own) == min(problem.dimension, len(problem.forget))
     torch.testing.assert_close(own, values[: len(own)], atol=1e-9, rtol=0)
     assert (values[len(own) :] < 1e-9).all()
-    rank = torch.linalg.matrix_rank(change, atol=RANK_TOLERANCE, rtol=0.0)
+    rank = torch.linalg.matrix_rank(change, rtol=RANK_TOLERANCE)
     assert projector.rank == int(rank)
     assert 1 <= projector.rank <= len(problem.forget)
 
@@ -212,7 +221,7 @@ def test_more_forget_rows_than_dimensions_still_have_a_solution() -> None:
     generator = torch.Generator().manual_seed(4)
     forget = unit(torch.randn(12, 8, generator=generator, dtype=torch.float64))
     weights = torch.ones(12, dtype=torch.float64)
-    projector = solve(forget, torch.zeros_like(forget), weights, forget[:0], 0.0, 0.0)
+    projector = solve(forget, torch.zeros_like(forget), weights, forget[:0], weights[:0], 0.0)
     assert projector.dense().abs().max() < 1e-9  # they span everything
     assert projector.rank == 8
     assert len(projector.singular_values()) == 8
@@ -221,7 +230,8 @@ def test_more_forget_rows_than_dimensions_still_have_a_solution() -> None:
 def test_a_forget_row_without_a_direction_changes_nothing() -> None:
     """`unit` leaves a zero row zero, and I + F⁺(G − F) is then the identity."""
     zero = torch.zeros(1, 8, dtype=torch.float64)
-    projector = solve(zero, zero, torch.ones(1, dtype=torch.float64), zero[:0], 0.0, 0.0)
+    one = torch.ones(1, dtype=torch.float64)
+    projector = solve(zero, zero, one, zero[:0], one[:0], 0.0)
     torch.testing.assert_close(projector.dense(), torch.eye(8, dtype=torch.float64))
 
 
@@ -240,9 +250,37 @@ def test_apply_is_the_dense_product_in_the_dtype_of_the_features(
     torch.testing.assert_close(projector.apply(features[0].to(dtype)), edited[0], atol=atol, rtol=0)
 
 
+@FEW
+@given(problems(), STRENGTHS)
+def test_zero_goals_with_retained_rows_are_ccup(problem: Problem, strength: float) -> None:
+    """P = (λf FᵀF + λr RᵀR + μI)⁻¹(λr RᵀR + μI), arXiv 2512.14137; α is a step of that length from I."""
+    F, R = problem.forget, problem.retain
+    eye = torch.eye(problem.dimension, dtype=torch.float64)
+    kept = 10 * R.T @ R + 0.1 * eye
+    direct = torch.linalg.solve(1000 * F.T @ F + kept, kept)
+    weights = torch.full((len(F),), 1000.0, dtype=torch.float64)
+    held = torch.full((len(R),), 10.0, dtype=torch.float64)
+    projector = solve(F, (1 - strength) * F, weights, R, held, 0.1)
+    expected = eye + strength * (direct - eye)
+    torch.testing.assert_close(projector.dense(), expected, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "held", "mu"), [(1.0, 1e-300, 1e-300), (1e300, 1.0, 1e-300), (math.inf, 1.0, 1.0)]
+)
+def test_weights_that_float64_cannot_bring_together_are_refused(
+    weight: float, held: float, mu: float
+) -> None:
+    rows = unit(torch.randn(3, 8, generator=torch.Generator().manual_seed(5)))
+    weights = torch.full((2,), weight, dtype=torch.float64)
+    retained = torch.full((1,), held, dtype=torch.float64)
+    with pytest.raises(InvalidInputError, match="too far apart to solve for"):
+        solve(rows[:2], torch.zeros_like(rows[:2]), weights, rows[2:], retained, mu)
+
+
 def test_factors_are_float64_whatever_the_rows_are() -> None:
     rows = unit(torch.randn(3, 8, generator=torch.Generator().manual_seed(1))).float()
-    projector = solve(rows[:2], rows[1:], torch.ones(2), rows[2:], 10.0, 0.1)
+    projector = solve(rows[:2], rows[1:], torch.ones(2), rows[2:], torch.ones(1), 0.1)
     assert projector.a.dtype == projector.b.dtype == torch.float64
     assert projector.a.shape == (8, 2)
     assert projector.b.shape == (2, 8)
@@ -250,7 +288,7 @@ def test_factors_are_float64_whatever_the_rows_are() -> None:
 
 def test_nothing_to_forget_is_the_identity() -> None:
     retain = torch.eye(6, dtype=torch.float64)[:2]
-    empty = solve(retain[:0], retain[:0], torch.ones(0), retain, 10.0, 0.1)
+    empty = solve(retain[:0], retain[:0], torch.ones(0), retain, torch.ones(2), 0.1)
     for projector in (identity(6), empty):
         assert torch.equal(projector.dense(), torch.eye(6, dtype=torch.float64))
         features = torch.randn(3, 6)

@@ -1,6 +1,8 @@
 """What an edit leaves undone: never more than recorded when requests are added, unlike a naive product."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ from torch import Tensor
 
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import (
+    MAX_RESIDUAL,
     RESIDUAL_FLOOR,
     Composition,
     Edit,
+    Row,
     compose,
     tolerance,
 )
@@ -32,7 +36,7 @@ TARGETS = [
     *[Target(label, domain) for label in ("dog", "house") for domain in ("photo", "sketch")],
     *[Target(None, domain) for domain in ("photo", "sketch")],
 ]
-METHODS = [Recipe(), Recipe(strength=0.5), Recipe.of("nullspace"), Recipe.of("nullspace", 0.25)]
+METHODS = [Recipe(), Recipe(strength=0.5), Recipe.of("nullspace"), Recipe.of("ccup", 0.25)]
 EDITS = st.builds(
     lambda target, recipe: Edit((target,), recipe),
     st.sampled_from(TARGETS),
@@ -42,18 +46,17 @@ EDITS = st.builds(
 
 def identity_residual(composition: Composition, bank: PromptBank, one: Edit) -> float:
     """Residual that the same wishes would have without any edit."""
-    nothing = Composition(identity(bank.dimension), composition.forgotten, composition.goals)
-    return nothing.residual(bank, one)
+    return replace(composition, projector=identity(bank.dimension)).residual(one)
 
 
 def test_residual_is_one_untouched_and_zero_complete(bank: PromptBank) -> None:
     zero = Edit((Target("dog", None),), Recipe.of("nullspace", 0.5))
     solved = compose(bank, [zero])
     assert identity_residual(solved, bank, zero) == 1
-    assert solved.residual(bank, zero) == pytest.approx(0, abs=1e-9)
+    assert solved.residual(zero) == pytest.approx(0, abs=1e-9)
     half = Projector(solved.projector.a / 2, solved.projector.b, 1.0)
-    halfway = Composition(half, solved.forgotten, solved.goals)
-    assert halfway.residual(bank, zero) == pytest.approx(0.5)
+    halfway = replace(solved, projector=half)
+    assert halfway.residual(zero) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("done", "left"), [(DOG_SKETCH, CAT_SKETCH), (CAT_SKETCH, DOG_SKETCH)])
@@ -61,22 +64,32 @@ def test_residual_is_that_of_the_worst_row_of_the_request_alone(
     bank: PromptBank, done: Edit, left: Edit
 ) -> None:
     both = compose(bank, [done, left])
-    half_done = Composition(compose(bank, [done]).projector, both.forgotten, both.goals)
-    assert half_done.residual(bank, left) > 0.9  # held in place
-    assert half_done.residual(bank, done) < 0.5
-    assert half_done.residual(bank, SKETCH) == half_done.residual(bank, left)
+    half_done = replace(both, projector=compose(bank, [done]).projector)
+    assert half_done.residual(left) > 0.9  # held in place
+    assert half_done.residual(done) < 0.5
+    assert half_done.residual(SKETCH) > 0.9  # the worse of the two
 
 
 def test_a_row_that_is_to_stay_counts_as_done(make_bank: BankMaker) -> None:
     bank = make_bank()
     bank.rows[15:20] = bank.rows[15]  # the classes of the domain are alike already
-    composition = compose(bank, [SKETCH])
-    assert identity_residual(composition, bank, SKETCH) == 0
+    stay = Edit((Target(None, "sketch"),), Recipe(shift=0.0))
+    assert identity_residual(compose(bank, [stay]), bank, stay) == 0
+    assert identity_residual(compose(bank, [SKETCH]), bank, SKETCH) == pytest.approx(
+        1
+    )  # shifted all the same
+
+
+def test_an_edit_that_is_not_finite_is_infinitely_far_from_done(bank: PromptBank) -> None:
+    solved = compose(bank, [DOG_SKETCH])
+    broken = Projector(solved.projector.a * torch.nan, solved.projector.b, 1.0)
+    assert replace(solved, projector=broken).residual(DOG_SKETCH) == math.inf
 
 
 def test_tolerance_has_a_floor_and_doubles_beyond_it() -> None:
     assert tolerance(0.0) == tolerance(RESIDUAL_FLOOR / 2) == RESIDUAL_FLOOR
     assert tolerance(0.2) == pytest.approx(0.4)
+    assert tolerance(0.46) == tolerance(1.0) == MAX_RESIDUAL < 1
 
 
 @settings(max_examples=20, deadline=None)
@@ -91,13 +104,13 @@ def test_adding_a_request_never_resurrects_an_earlier_one(
     bank = make_bank(seed=seed, noise=noise, dimension=48)
     allowed = []
     for count, newest in enumerate(edits, start=1):
-        alone = compose(bank, [newest]).residual(bank, newest)
+        alone = compose(bank, [newest]).residual(newest)
         assert alone < 0.1
         allowed.append(tolerance(alone))
         together = compose(bank, edits[:count])
         for earlier, limit in zip(edits, allowed, strict=False):
             assert identity_residual(together, bank, earlier) == 1
-            assert together.residual(bank, earlier) <= limit
+            assert together.residual(earlier) <= limit
 
 
 def two_similar_classes() -> PromptBank:
@@ -135,8 +148,20 @@ def test_the_naive_product_leaves_a_residual_that_the_composition_does_not() -> 
     one, two = (compose(bank, [e]).projector.dense() for e in edits)
     eye = torch.eye(4, dtype=torch.float64)
     naive = Projector(one @ two - eye, eye, 1.0)
-    product = Composition(naive, joint.forgotten, joint.goals)
+    product = replace(joint, projector=naive)
     # Class one was moved out of the way of its own projector before that was applied.
-    assert product.residual(bank, edits[1]) > tolerance(0.0)
-    assert joint.residual(bank, edits[0]) < 1e-9
-    assert joint.residual(bank, edits[1]) < 1e-9
+    assert product.residual(edits[1]) > tolerance(0.0)
+    assert joint.residual(edits[0]) < 1e-9
+    assert joint.residual(edits[1]) < 1e-9
+
+
+def test_a_row_with_a_short_way_is_held_to_the_mean_way_of_its_request() -> None:
+    rows = torch.eye(3, dtype=torch.float64)[:2]
+    goals = rows.clone()
+    goals[0, 2], goals[1, 2] = 1.0, 0.01  # ways of 1 and 0.01, mean 0.505
+    names = (Row(("dog", None), None), Row(("cat", None), None))
+    edit = Edit((Target("dog", None), Target("cat", None)), Recipe())
+    a = torch.zeros(3, 1, dtype=torch.float64)
+    a[0] = 1.0  # the first row arrives, the second does not move
+    done = Projector(a, torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64), 1.0)
+    assert Composition(done, names, rows, goals).residual(edit) == pytest.approx(0.01 / 0.505)
