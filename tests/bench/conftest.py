@@ -44,6 +44,11 @@ def small_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 kinds.append(kind)
                 text_labels.append(label)
                 text_domains.append(domain)
+    # As in the shared benchmark, some prompts name a domain and no class.
+    prompts.append("a drawing")
+    kinds.append("train")
+    text_labels.append(-1)
+    text_domains.append(3)
     np.savez(
         place / "embeddings.npz",
         image=_rows(generator, *images, 1.0),

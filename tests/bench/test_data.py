@@ -14,6 +14,7 @@ def test_a_benchmark_becomes_bank_samples_and_prototypes(small_benchmark: Path) 
     assert len(found.bank.pairs) == 35
     assert len(found.samples.labels) == 7 * 4 * 8
     assert len(found.shots.pairs) == 7 * 4 * 4
+    assert len(found.prompts.pairs) == 35, "a prompt without a class belongs to no pair"
     row = found.bank.pairs.index(("horse", "sketch"))
     own = [n for n, pair in enumerate(found.prompts.pairs) if pair == ("horse", "sketch")]
     assert torch.allclose(found.bank.rows[row], unit(found.prompts.features[own].mean(dim=0)))
