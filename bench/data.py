@@ -1,8 +1,5 @@
 """The shared benchmark: real embeddings of real images, and what a fit may use of it."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,44 +147,30 @@ def synthesise_all(directory: Path, bank: PromptBank, cache: Path, steps: int | 
     """Synthesise images of every (class, domain) with the benchmark's own model; finished ones are cached.
 
     Args:
-        directory: of the benchmark, which lays its model out by its ``prepare.py``.
+        directory: of the benchmark.
         bank: the goals are its rows.
-        cache: where model and results are kept.
+        cache: where results are kept.
         steps: gradient steps an image, None for the package's default.
     """
-    kept = cache / f"synthesised-{steps or 'default'}.npz"
-    if not kept.is_file():
-        embeddings, made = _synthesise(directory, bank, cache, steps)
-        np.savez(kept, embeddings=embeddings.numpy(), settings=json.dumps(made))
-    with np.load(kept) as stored:
-        features = torch.from_numpy(stored["embeddings"])
-    pairs = sorted_pairs(bank)
-    images = len(features) // len(pairs)
-    return Shots(features, tuple(pair for pair in pairs for _ in range(images)))
-
-
-def sorted_pairs(bank: PromptBank) -> list[Pair]:
-    """Every (class, domain) that names a domain, class by class."""
-    return [(label, domain) for label in bank.labels.classes for domain in bank.labels.domains]
-
-
-def _synthesise(
-    directory: Path, bank: PromptBank, cache: Path, steps: int | None
-) -> tuple[Tensor, dict[str, Any]]:
     from governance.cli.context import progress_bar
     from governance.clip.load import load_model
     from governance.clip.source import parse_source
     from governance.clip.synthesise import Synthesis, synthesise
 
-    place = cache / "clip_real"
-    script = [sys.executable, str(_file(directory, "prepare.py")), str(place)]
-    subprocess.run(script, check=True, capture_output=True)
     settings = Synthesis() if steps is None else Synthesis(steps=steps)
+    pairs = sorted_pairs(bank)
     numbers = {pair: row for row, pair in enumerate(bank.pairs)}
-    goals = bank.rows[[numbers[pair] for pair in sorted_pairs(bank)]]
-    model = load_model(parse_source(f"local-dir:{place}", None))
+    goals = bank.rows[[numbers[pair] for pair in pairs]]
+    model = load_model(parse_source(str(directory / "clip_real"), None))
     embedded = synthesise(model, goals, settings, cache, progress_bar)
-    return embedded.flatten(0, 1), settings.to_dict()
+    return Shots(
+        embedded.flatten(0, 1), tuple(pair for pair in pairs for _ in range(settings.images))
+    )
+
+
+def sorted_pairs(bank: PromptBank) -> list[Pair]:
+    """Every (class, domain) that names a domain, class by class."""
+    return [(label, domain) for label in bank.labels.classes for domain in bank.labels.domains]
 
 
 def _file(directory: Path | None, name: str) -> Path:
