@@ -205,8 +205,13 @@ def _model_config(source: Source) -> dict[str, Any]:
         config: dict[str, Any] = deepcopy(open_clip.get_model_config(source.open_clip_name))
         _ = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
     except KeyError as error:
+        lost = (
+            ", so it has no image tower to edit or to synthesise prototypes through"
+            if error.args == ("vision_cfg",)
+            else ""
+        )
         raise InvalidInputError(
-            f"{source.describe()} cannot be loaded: its configuration has no {error}"
+            f"{source.describe()} cannot be loaded: its configuration has no {error}{lost}"
         ) from error
     except Exception as error:  # whatever the hub's client and the JSON reader raise
         raise _explained(source, error) from error

@@ -171,3 +171,11 @@ def test_loading_is_quiet_and_leaves_logging_as_it_was(
     assert (shown, caplog.records) == ([], [])
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == before
+
+
+def test_a_directory_of_a_text_tower_alone_is_refused(place: Path) -> None:
+    model_cfg = json.loads((place / CONFIG_NAME).read_text())["model_cfg"]
+    del model_cfg["vision_cfg"]
+    edit_config(place, model_cfg=model_cfg)
+    with pytest.raises(InvalidInputError, match="no 'vision_cfg', so it has no image tower"):
+        load(place)
