@@ -1,6 +1,7 @@
 """``governance request prepare``: methods, hyperparameters and prototypes on the command line."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,3 +160,53 @@ def test_the_record_says_how_the_prototypes_were_made(stocked: Path, cli: Cli) -
     assert few_shot["settings"]["seed"] == 5
     assert len(few_shot["pairs"]) == 40
     assert record["report"]["capacity"]["lost"] <= 0.1
+
+
+def test_both_sides_are_named_wherever_the_edit_is_shown(
+    filed: Path, cli: Cli, tmp_path: Path
+) -> None:
+    assert "strength 1; edited: image\n" in cli(*PREPARE).out
+    assert "strength 1; edited: image and text\n" in cli(*PREPARE, "--both-sides").out
+    record = cli("request", "show", "1", "--json").json
+    assert record["projector"]["sides"] == ["image", "text"]
+    assert record["projector"]["recipe"]["hyperparameters"]["both_sides"] is True
+    assert re.search(r"^edited +image and text$", cli("request", "show", "1").out, re.M)
+    cli("request", "approve", "1", "--actor", "dmitri")
+    assert "edited: image and text\n" in cli("request", "apply", "1", "--actor", "mona").out
+    assert "edited: nothing\n" in cli("version", "show", "1").out
+    version = cli("version", "show", "2", "--json").json
+    assert version["sides"] == version["reports"][0]["sides"] == ["image", "text"]
+    cli("report", "version", "2", "--format", "html", "-o", tmp_path / "report.html")
+    assert "image tower and text tower" in (tmp_path / "report.html").read_text()
+
+
+def test_both_sides_of_a_text_tower_without_a_linear_end_are_refused(
+    home: Path, cli: Cli, images: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    from governance.ledger.database import Ledger
+    from tests.clip.test_huggingface import write_model, write_text_tower
+
+    write_text_tower(
+        tmp_path / "model", width=32
+    )  # as wide as the joint embedding, so none is added
+    write_model(tmp_path / "model", tmp_path / "model", ".", ".", projection=None)
+    (tmp_path / "labels.toml").write_text('classes = ["mug", "cat"]\n')
+    for label in ("mug", "cat"):
+        shutil.copytree(images / "photo" / label, tmp_path / "few" / label)
+    labels = ("--labels", tmp_path / "labels.toml")
+    cli("model", "register", "bare", "--open-clip", f"local-dir:{tmp_path}/model", *labels,
+        "--actor", "mona")  # fmt: skip
+    cli("dataset", "add", "few", tmp_path / "few", "--actor", "mona")
+    cli("request", "file", "--model", "bare", "--forget", "mug", "--basis", "bias", "--reason", "r",
+        "--actor", "carla")  # fmt: skip
+    ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
+    before = dump(ledger)
+    result = cli(*PREPARE, "--dataset", "few", "--both-sides", expect=2)
+    assert dump(ledger) == before
+    ledger.dispose()
+    assert result.out == ""
+    (line,) = result.err.strip().splitlines()
+    assert line.startswith("Error: ")
+    assert line.endswith("cannot carry an edit: its text tower does not end in a linear projection")
+    cli(*PREPARE, "--dataset", "few", "--method", "nullspace")  # the image side alone can be edited

@@ -29,14 +29,14 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "photo", "of", "mug"
 TEXT_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
 
 
-def write_text_tower(place: Path) -> None:
+def write_text_tower(place: Path, width: int = 24) -> None:
     """A BERT of one layer with ten words."""
     from transformers import BertConfig, BertTokenizerFast
 
     place.mkdir(parents=True, exist_ok=True)
     BertConfig(
         vocab_size=len(WORDS),
-        hidden_size=24,
+        hidden_size=width,
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=32,
@@ -56,7 +56,11 @@ def text_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_model(
-    place: Path, text_tower: Path, model_name: str, tokenizer_name: str, projection: str = "linear"
+    place: Path,
+    text_tower: Path,
+    model_name: str,
+    tokenizer_name: str,
+    projection: str | None = "linear",
 ) -> Path:
     """A model with random weights whose configuration names its text tower as given."""
     place.mkdir(parents=True, exist_ok=True)

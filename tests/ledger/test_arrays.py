@@ -7,6 +7,8 @@ from governance.errors import IntegrityError
 from governance.ledger import arrays
 from governance.ledger.database import Ledger
 from governance.ledger.lookup import find_model, find_request, find_version
+from governance.ledger.tables import ProjectorRecord
+from governance.unlearning.projector import Projector, digest_tensor
 from tests.ledger.case import DIMENSION, LABELS, synthetic_bank
 from tests.ledger.tampering import dump, tamper
 
@@ -81,3 +83,23 @@ def test_bank_and_projectors_are_those_that_were_recorded(cases: Ledger) -> None
     assert projector.rank > 0
     assert projector.condition == condition
     assert version.digest == projector.digest  # the only request of version 2
+
+
+def test_a_text_side_is_kept_by_the_digests_in_the_recipe(ledger: Ledger) -> None:
+    text = Projector(torch.rand(3, 2, dtype=torch.float64), torch.rand(2, 3).double(), 7.0)
+    recipe = {"text_factors": {"a": digest_tensor(text.a), "b": digest_tensor(text.b)}}
+    record = ProjectorRecord(recipe=recipe)
+    with ledger.write() as session:
+        arrays.store_text(session, None)
+        with pytest.raises(IntegrityError, match=f"the ledger lacks the array {text_a(recipe)}"):
+            arrays.load_text(session, record)
+        arrays.store_text(session, text)
+        stored = arrays.load_text(session, record)
+        assert stored is not None
+        assert stored.digest == text.digest
+        for without in ({}, {"text_factors": None}):
+            assert arrays.load_text(session, ProjectorRecord(recipe=without)) is None
+
+
+def text_a(recipe: dict[str, dict[str, str]]) -> str:
+    return recipe["text_factors"]["a"]

@@ -246,3 +246,43 @@ def test_the_overall_figures_of_a_version_are_those_of_its_assessment(
     assert set(shown) == {"harmonic", "aus", "cka", "rus", "neighbours", "drift"}
     assert all(result["after"][key] == value for key, value in shown.items())
     assert overall(samples, bank, [], edit, SCALE, predictions) is None
+
+
+def test_edited_prompts_are_for_the_view_after_the_edit_only(
+    world: tuple[PromptBank, Samples], result: dict[str, Any]
+) -> None:
+    bank, samples = world
+    edit = Edit(tuple(DOG), Recipe(both_sides=True))
+    composition = compose(bank, [edit])
+    edited = bank.edited(composition.text)
+    shown = assess(samples, bank, DOG, composition.projector, SCALE, edited=edited)
+    assert {key for key in shown if shown[key] != result[key]} == {"after"}
+    forget = torch.tensor([label == "dog" for label in samples.labels])
+    hits = predict(samples, edited, composition.projector).plain
+    assert shown["after"]["zero_shot"]["retain"]["correct"] == int(hits[~forget].sum())
+    changed = {key for key in shown["after"] if shown["after"][key] != result["after"][key]}
+    assert {"alignment", "paraphrase", "drift"} <= changed
+    assert not changed & {"probe_auc", "cka", "rus"}  # what no prompt has a part in
+
+
+def test_edited_prompts_alone_make_unedited_images_unrecognised(
+    world: tuple[PromptBank, Samples],
+) -> None:
+    """A stored index: its embeddings stay as they were, and the prompts of dogs find nothing in it."""
+    bank, samples = world
+    edited = bank.edited(compose(bank, [Edit(tuple(DOG), Recipe(both_sides=True))]).text)
+    nothing = identity(bank.dimension)
+    shown = assess(samples, bank, DOG, nothing, SCALE, edited=edited)
+    assert shown["before"]["zero_shot"]["forget"]["value"] > 0.9
+    assert shown["after"]["zero_shot"]["forget"]["value"] < 0.1
+    assert shown["after"]["retrieval"]["text_to_image"]["forget"]["r1"] < 0.5
+    assert shown["after"]["cka"] == {"forget": 1.0, "retain": 1.0}
+    assert shown["after"]["drift"] > 0 == shown["before"]["drift"]
+    predictions = predict(samples, bank, None), predict(samples, edited, None)
+    whole = overall(samples, bank, DOG, nothing, SCALE, predictions, edited)
+    assert whole is not None
+    assert whole["drift"] == shown["after"]["drift"]
+    assert whole["harmonic"] == shown["after"]["harmonic"]
+    unread = overall(samples, bank, DOG, nothing, SCALE, predictions)
+    assert unread is not None
+    assert unread["drift"] == 0

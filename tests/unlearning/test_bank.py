@@ -11,6 +11,7 @@ from torch import Tensor
 from governance.errors import IntegrityError
 from governance.unlearning.bank import PromptBank, build_bank, unit
 from governance.unlearning.labels import LabelSpace
+from governance.unlearning.projector import Projector
 
 WIDTH = 12
 LABELS = LabelSpace(
@@ -122,3 +123,25 @@ def test_unit_keeps_directions_and_leaves_a_zero_row_zero() -> None:
     rows = unit(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]]))
     expected = torch.tensor([[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
     torch.testing.assert_close(rows, expected)
+
+
+def test_an_edited_text_tower_says_other_prompts_and_fits_the_same_rows() -> None:
+    labels = LabelSpace(("dog", "cat"), templates=("{class}",), synonyms={"dog": ("hound",)})
+    labels = replace(labels, eval_templates=())
+    rows = torch.eye(2, dtype=torch.float64)
+    bank = PromptBank(labels, rows, rows.clone(), unit(torch.tensor([[3.0, 4.0]])))
+    assert len(labels.paraphrases) == 1
+    # z Q = z + (z · e1)(3 e2): dog (1, 0) → (1, 3), cat stays, hound (.6, .8) → (.6, 2.6).
+    quarter = Projector(rows[:, :1], 3 * rows[1:], 1.0)
+    edited = bank.edited(quarter)
+    expected = torch.tensor([[1, 3], [0, 1]], dtype=torch.float64) / torch.tensor([[10**0.5], [1]])
+    torch.testing.assert_close(edited.scores, expected)
+    hound = torch.tensor([[0.6, 2.6]], dtype=torch.float64)
+    torch.testing.assert_close(edited.paraphrases, hound / hound.norm())
+    assert edited.rows is bank.rows
+    assert edited.labels is bank.labels
+    assert torch.equal(bank.scores, rows)
+    assert bank.edited(None) is bank
+    bare = PromptBank(replace(labels, synonyms={}), rows, rows.clone())
+    torch.testing.assert_close(bare.edited(quarter).scores, expected)
+    assert len(bare.edited(quarter).paraphrases) == 0

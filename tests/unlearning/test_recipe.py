@@ -103,3 +103,21 @@ def test_a_recipe_survives_its_dictionary(method: Method) -> None:
         "both_sides": True,
     }
     assert type(recipe.to_dict()["method"]) is str
+
+
+@pytest.mark.parametrize("method", Method)
+def test_the_text_side_redirects_and_holds_whatever_the_method(method: Method) -> None:
+    recipe = Recipe.of(method, 0.5, both_sides=True, lambda_forget=77.0)
+    text = recipe.for_text()
+    assert (text.method, text.strength, text.lambda_forget) == (Method.REDIRECT, 0.5, 77.0)
+    assert (text.overshoot, text.sibling_weight, text.contraction, text.shift) == (1, 1, 1, 0)
+    assert text.margin == recipe.margin
+    holding = recipe if recipe.holds_retained else Recipe.of("ccup")
+    assert (text.lambda_retain, text.mu) == (holding.lambda_retain, holding.mu)
+    assert text.holds_retained
+    assert recipe.lambda_retain > 0 or method in (Method.NULLSPACE, Method.MULTIMODAL)
+
+
+def test_weights_that_were_given_hold_for_the_text_side_too() -> None:
+    text = Recipe.of("nullspace", both_sides=True, lambda_retain=2.0, mu=0.3).for_text()
+    assert (text.lambda_retain, text.mu) == (2.0, 0.3)
