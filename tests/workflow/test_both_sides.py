@@ -22,7 +22,7 @@ from governance.reports.html import render
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit, compose
-from governance.unlearning.evaluation import Samples, evaluate, predict, summarise
+from governance.unlearning.evaluation import Samples, evaluate, forget_share, predict, summarise
 from governance.unlearning.projector import Projector, digest_tensor
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
@@ -199,6 +199,9 @@ def test_beside_a_request_of_images_only_and_without_the_one_of_both_sides(
         composed["retain_accuracy"]
         == summarise(samples, predictions, [CAT, MUG])["retain_accuracy"]
     )
+    unread = predict(samples, bank, together.projector)
+    shares = [forget_share(samples, found, [MUG]).value for found in (predictions, unread)]
+    assert composed["forget_accuracy"] == shares[0] != shares[1]
     requests.approve(shop.ledger, "dmitri", mug)
     versions.apply(shop.tools, "mona", [mug])
     projector, text = sides_of_version(shop, 3)
