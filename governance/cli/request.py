@@ -175,7 +175,7 @@ def show(invocation: Invocation, number: int) -> None:
 )
 @click.option(
     "--both-sides", is_flag=True,
-    help="Edit the text tower too, so that prompts of the concept find nothing in stored image embeddings.",
+    help="Edit the text tower too, for image embeddings stored before; meant for a class everywhere.",
 )  # fmt: skip
 @click.option(
     "--prototypes", "kinds", multiple=True, type=click.Choice(_KINDS), default=["text"],
