@@ -156,6 +156,7 @@ def show(invocation: Invocation, number: int) -> None:
     def print_() -> None:
         print_request(record)
         if report is not None:
+            click.echo(describe_capacity(report["capacity"]))
             print_report(report)
             gates = gates_of(report, invocation.settings.gates)
             print_gates([gate.to_dict() for gate in gates], report["strength"])
