@@ -5,6 +5,7 @@ Composing and evaluating versions needs only the bank, neither the model nor its
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,9 +54,10 @@ class PromptBank:
                 f"the prompt bank has {tuple(self.paraphrases.shape)} paraphrases instead of {expected}"
             )
 
-    @property
+    @cached_property
     def pairs(self) -> list[Pair]:
         """The (class, domain) of each row: first without a domain, then domain by domain."""
+        # Kept, because loops over rows ask for it; made anew each time it was most of the cost of composing.
         domains: tuple[str | None, ...] = (None, *self.labels.domains)
         return [(label, domain) for domain in domains for label in self.labels.classes]
 

@@ -7,6 +7,7 @@ customer may use. Every kind ends as unit rows, one a (class, domain), that the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,12 +56,12 @@ class Prototypes:
         if not torch.isfinite(self.rows).all():
             raise InvalidInputError("a prototype is not finite")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the rows."""
         return digest_tensor(self.rows)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Digest of pairs and rows: a relabelled data set has the same rows but is another set of prototypes."""
         return digest_json({"pairs": [list(pair) for pair in self.pairs], "rows": self.digest})
