@@ -53,6 +53,7 @@ def assess(
     protocol: Protocol | None = None,
     guard: Sequence[str] = (),
     edited: PromptBank | None = None,
+    predictions: tuple[Predictions, Predictions] | None = None,
 ) -> dict[str, Any]:
     """Measure an edit in every way that cached embeddings allow.
 
@@ -65,6 +66,7 @@ def assess(
         protocol: what to do; the default one if None.
         guard: classes that the fit never mentioned. Their images are counted apart from the retain set.
         edited: prompts after the edit, if the text tower is edited too.
+        predictions: of the unedited model and of the edit, if they are known already.
 
     Returns:
         ``protocol`` (seed, draws, prompts, control), ``sets`` (images of each), ``neighbours``, then ``before``,
@@ -79,8 +81,11 @@ def assess(
     control = random_control(bank.dimension, projector.rank, protocol.seed)
     plain = identity(bank.dimension)
     original = view_features(samples, plain)
-    base = predict(samples, bank, None)
     reread = cohort if edited is None else replace(cohort, bank=edited)
+    base, after = predictions or (
+        predict(samples, bank, None),
+        predict(samples, reread.bank, projector),
+    )
     result: dict[str, Any] = {
         "protocol": {
             **protocol.to_dict(),
@@ -108,11 +113,11 @@ def assess(
         ],
         "not_evaluated": dict(NOT_EVALUATED),
     }
-    for name, edit in (("before", plain), ("after", projector), ("control", control)):
+    edits = (("before", plain, cohort, base), ("after", projector, reread, after),
+             ("control", control, cohort, predict(samples, bank, control)))  # fmt: skip
+    for name, edit, view, found in edits:
         features = original if name == "before" else view_features(samples, edit)
-        view = reread if name == "after" else cohort
-        predictions = base if name == "before" else predict(samples, view.bank, edit)
-        result[name] = _view(view, original, features, predictions, base)
+        result[name] = _view(view, original, features, found, base)
         result[name]["drift"] = _drift(cohort, view, original, features)
     rounded: dict[str, Any] = _rounded(result)
     return rounded

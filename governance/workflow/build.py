@@ -133,7 +133,8 @@ def build(tools: Tools, plan: Plan) -> Built:
 
     composition = compose(plan.bank, [member.edit for member in plan.members])
     targets = [target for member in plan.members for target in member.targets]
-    check_capacity(capacity(plan.bank, targets, composition.projector))
+    used = capacity(plan.bank, targets, composition.projector)
+    check_capacity(used)
     residuals = _check_residuals(plan, composition)
     clip = tools.encoder.model(plan.base)
     folded = fold(clip, composition.projector, composition.text)
@@ -167,7 +168,7 @@ def build(tools: Tools, plan: Plan) -> Built:
         ),
         recipe=recipe,
         reports=[
-            (d, measure(tools, plan, composition.projector, d, composition.text))
+            (d, measure(tools, plan, composition.projector, d, composition.text, used))
             for d in plan.datasets
         ],
     )
@@ -199,9 +200,19 @@ def measure(
     subject: Measured,
     projector: Projector,
     dataset: EvalSet,
-    text: Projector | None = None,
+    text: Projector | None,
+    used: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Content of a version's report: the unedited model, the version, and each request on its own images."""
+    """Content of a version's report: the unedited model, the version, and each request on its own images.
+
+    Args:
+        tools: models and their cache.
+        subject: the version.
+        projector: its matrix.
+        dataset: where it is measured.
+        text: its matrix of the text features, None if only images are edited.
+        used: its capacity report, if it is known already.
+    """
     edited = subject.bank.edited(text)
     samples = embed(tools, subject.base, dataset)
     before = predict(samples, subject.bank, None)
@@ -239,5 +250,5 @@ def measure(
         "overall": overall(
             samples, subject.bank, targets, projector, subject.logit_scale, (before, after), edited
         ),
-        "capacity": capacity(subject.bank, targets, projector),
+        "capacity": used or capacity(subject.bank, targets, projector),
     }

@@ -22,7 +22,6 @@ from governance.unlearning.composition import MAX_RESIDUAL, Edit, compose, toler
 from governance.unlearning.evaluation import (
     Samples,
     check_targets_measured,
-    evaluate,
     forget_share,
     predict,
     summarise,
@@ -115,9 +114,10 @@ def prepare(
             "--lambda-forget, or lower --lambda-retain or --mu"
         )
     projector = composition.projector
-    check_capacity(capacity(task.bank, task.targets, projector))
+    used = capacity(task.bank, task.targets, projector)
+    check_capacity(used)
     digest = projector_digest(full_recipe, projector.digest)
-    content = _measure(tools, task, digest, edit, projector, composition.text)
+    content = _measure(tools, task, digest, edit, projector, composition.text, used)
     content["residual"] = residual
     report_digest = digest_json(content)
     factors = projector_tensors(projector, composition.text)
@@ -196,7 +196,8 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
         digest = record.digest
         projector = arrays.load_projector(session, record)
         text = arrays.load_text(session, record)
-    content = _measure(tools, task, digest, edit, projector, text)
+    used = capacity(task.bank, task.targets, projector)
+    content = _measure(tools, task, digest, edit, projector, text, used)
     with tools.ledger.write() as session:
         require(session, actor, "request.evaluate")
         request = find_request(session, request_id)
@@ -246,13 +247,16 @@ def _measure(
     edit: Edit,
     projector: Projector,
     text: Projector | None,
+    used: dict[str, Any],
 ) -> dict[str, Any]:
     """Content of the report: the unedited model, this request alone, and on top of the active set."""
     samples = embed(tools, task.base, task.dataset)
     edited = task.bank.edited(text)
+    before, after = predict(samples, task.bank, None), predict(samples, edited, projector)
     assessment = assess(
-        samples, task.bank, edit.targets, projector, task.logit_scale, edited=edited
-    )
+        samples, task.bank, edit.targets, projector, task.logit_scale, edited=edited,
+        predictions=(before, after),
+    )  # fmt: skip
     return {
         "kind": "request",
         "request": task.request,
@@ -262,12 +266,12 @@ def _measure(
         "sides": sides(text),
         "projector_digest": digest,
         "dataset": task.dataset.to_dict(),
-        "before": evaluate(samples, task.bank, edit.targets, None),
-        "after": evaluate(samples, edited, edit.targets, projector),
+        "before": summarise(samples, before, edit.targets),
+        "after": summarise(samples, after, edit.targets),
         "composed": _composed(samples, task, edit),
         "assessment": assessment,
         "verdict": verdict(assessment, edit.targets, edit.recipe.strength),
-        "capacity": capacity(task.bank, edit.targets, projector),
+        "capacity": used,
     }
 
 
