@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bench.data import SCOPES, Benchmark, read_benchmark, targets_of
+from bench.data import SCOPES, Benchmark, read_benchmark, targets_of, those
 from bench.output import Section, Settings, table
 from bench.scoring import Figures, Scorer, means, scorer_of
 from bench.variants import (
@@ -20,9 +20,9 @@ from bench.variants import (
     weight_by_cosine,
 )
 from governance.unlearning.anchors import class_directions
-from governance.unlearning.prototypes import PrototypeKind, Prototypes
+from governance.unlearning.prototypes import PrototypeKind
 from governance.unlearning.recipe import Recipe
-from governance.unlearning.targets import Target, covered
+from governance.unlearning.targets import Target
 
 CLASS_SCOPES, DOMAIN_SCOPE = SCOPES[:2], SCOPES[2:]
 DEFAULT = Recipe()
@@ -142,15 +142,9 @@ def fit(benchmark: Benchmark, variant: Variant, kind: PrototypeKind, target: Tar
     """The problem that a variant states."""
     prototypes = benchmark.prototypes(kind, target)
     if variant.forgotten_only:
-        prototypes = tuple(_only(chosen, target) for chosen in prototypes)
+        prototypes = tuple(those(p, lambda pair: target.covers(*pair)) for p in prototypes)
     stated = problem(benchmark.bank, target, variant.recipe, prototypes)
     return variant.change(stated) if variant.change else stated
-
-
-def _only(chosen: Prototypes, target: Target) -> Prototypes:
-    mine = [n for n, pair in enumerate(chosen.pairs) if covered([target], *pair)]
-    pairs = tuple(chosen.pairs[n] for n in mine)
-    return Prototypes(chosen.kind, pairs, chosen.rows[mine], chosen.settings)
 
 
 def _table(entries: list[dict[str, Any]], scope: str) -> str:

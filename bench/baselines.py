@@ -30,7 +30,6 @@ from bench.scoring import FIGURES, Figures, Map, means, scorer_of
 from bench.timing import one_thread, timed
 from governance.errors import NotFoundError
 from governance.unlearning.bank import Pair, unit
-from governance.unlearning.composition import Edit, compose
 from governance.unlearning.projector import Projector
 from governance.unlearning.prototypes import PrototypeKind
 from governance.unlearning.recipe import Recipe
@@ -112,11 +111,7 @@ _USES = {
 
 
 def _ours(kind: PrototypeKind) -> Fit:
-    def fit(benchmark: Benchmark, target: Target, _: int) -> Projector:
-        edit = Edit((target,), Recipe(), benchmark.prototypes(kind, target))
-        return compose(benchmark.bank, [edit]).projector
-
-    return fit
+    return lambda benchmark, target, _: benchmark.fit(target, Recipe(), kind)
 
 
 def leace(shots: Shots, target: Target) -> Map:

@@ -1,6 +1,6 @@
 """The shared benchmark: real embeddings of real images, and what a fit may use of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from torch import Tensor
 
 from governance.errors import NotFoundError
 from governance.unlearning.bank import Pair, PromptBank, unit
+from governance.unlearning.composition import Edit, compose
 from governance.unlearning.evaluation import Samples
 from governance.unlearning.labels import LabelSpace, default_domain_templates
+from governance.unlearning.projector import Projector
 from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows
-from governance.unlearning.targets import Target, covered
+from governance.unlearning.recipe import Recipe
+from governance.unlearning.targets import Target
 
 SCOPES = ("class everywhere", "class in one domain", "whole domain")
 SHOTS = 16
@@ -63,17 +66,28 @@ class Benchmark:
             return ()
         source = self.shots if kind is PrototypeKind.FEW_SHOT else self.synthesised
         assert source is not None
-        pairs, rows = mean_rows(source.features, source.pairs)
+        made = Prototypes(kind, *mean_rows(source.features, source.pairs), {})
         if kind is PrototypeKind.SYNTHESISED:
-            wanted = [n for n, pair in enumerate(pairs) if covered([target], *pair)]
-            pairs, rows = tuple(pairs[n] for n in wanted), rows[wanted]
-        return (Prototypes(kind, pairs, rows, {}),)
+            made = those(made, lambda pair: target.covers(*pair))
+        return (made,)
+
+    def fit(self, target: Target, recipe: Recipe, kind: PrototypeKind) -> Projector:
+        """What the package makes of one choice."""
+        edit = Edit((target,), recipe, self.prototypes(kind, target))
+        return compose(self.bank, [edit]).projector
 
     @property
     def kinds(self) -> list[PrototypeKind]:
         """Kinds of prototypes that there are."""
         kinds = [PrototypeKind.TEXT, PrototypeKind.SYNTHESISED, PrototypeKind.FEW_SHOT]
         return [k for k in kinds if k is not PrototypeKind.SYNTHESISED or self.synthesised]
+
+
+def those(chosen: Prototypes, wanted: Callable[[Pair], bool]) -> Prototypes:
+    """The prototypes of some pairs."""
+    mine = [n for n, pair in enumerate(chosen.pairs) if wanted(pair)]
+    pairs = tuple(chosen.pairs[n] for n in mine)
+    return Prototypes(chosen.kind, pairs, chosen.rows[mine], chosen.settings)
 
 
 def targets_of(scope: str, labels: LabelSpace) -> Iterator[Target]:

@@ -8,7 +8,6 @@ from bench.methods import combinations, load
 from bench.output import Section, Settings, table
 from bench.scoring import means
 from governance.unlearning.assessment import assess
-from governance.unlearning.composition import Edit, compose
 from governance.unlearning.recipe import Recipe
 
 SHOTS = 5
@@ -35,9 +34,7 @@ def run(settings: Settings) -> Section:
         views: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for method, kind in settings.some(combinations(benchmark)[::-1]):
             for target in targets:
-                prototypes = benchmark.prototypes(kind, target)
-                edit = Edit((target,), Recipe.of(method), prototypes)
-                projector = compose(benchmark.bank, [edit]).projector
+                projector = benchmark.fit(target, Recipe.of(method), kind)
                 found = assess(
                     benchmark.samples, benchmark.bank, [target], projector, benchmark.logit_scale
                 )

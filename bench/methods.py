@@ -5,7 +5,6 @@ from typing import Any
 from bench.data import SCOPES, Benchmark, read_benchmark, synthesise_all, targets_of
 from bench.output import Section, Settings, figure, table
 from bench.scoring import FIGURES, Figures, Scorer, means, scorer_of
-from governance.unlearning.composition import Edit, compose
 from governance.unlearning.prototypes import PrototypeKind
 from governance.unlearning.recipe import Method, Recipe
 from governance.unlearning.targets import Target
@@ -59,8 +58,7 @@ def score(
     benchmark: Benchmark, scorer: Scorer, target: Target, recipe: Recipe, kind: PrototypeKind
 ) -> Figures:
     """Fit one choice and score it."""
-    edit = Edit((target,), recipe, benchmark.prototypes(kind, target))
-    return scorer.score(target, compose(benchmark.bank, [edit]).projector)
+    return scorer.score(target, benchmark.fit(target, recipe, kind))
 
 
 def _table(entries: list[dict[str, Any]], scope: str) -> str:

@@ -3,14 +3,14 @@
 from itertools import combinations
 from typing import Any
 
-from bench.data import Benchmark, read_benchmark
+from bench.data import Benchmark, read_benchmark, those
 from bench.output import Section, Settings, table
 from bench.scoring import Figures, means
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit, compose
 from governance.unlearning.evaluation import Predictions, predict
 from governance.unlearning.labels import LabelSpace
-from governance.unlearning.prototypes import PrototypeKind, Prototypes
+from governance.unlearning.prototypes import PrototypeKind
 from governance.unlearning.recipe import Method, Recipe
 from governance.unlearning.targets import Target
 
@@ -73,16 +73,13 @@ def _score(
     """Fit without the unseen classes, score over all."""
     target = Target(None, domain)
     seen = tuple(label for label in benchmark.bank.labels.classes if label not in unseen)
-    prototypes = tuple(_without(chosen, unseen) for chosen in benchmark.prototypes(kind, target))
+    prototypes = tuple(
+        those(chosen, lambda pair: pair[0] not in unseen)
+        for chosen in benchmark.prototypes(kind, target)
+    )
     fitted = compose(restrict(benchmark.bank, seen), [Edit((target,), recipe, prototypes)])
     found = predict(benchmark.samples, benchmark.bank, fitted.projector)
     return _figures(benchmark, found, unseen, domain)
-
-
-def _without(chosen: Prototypes, unseen: tuple[str, ...]) -> Prototypes:
-    kept = [n for n, (label, _) in enumerate(chosen.pairs) if label not in unseen]
-    pairs = tuple(chosen.pairs[n] for n in kept)
-    return Prototypes(chosen.kind, pairs, chosen.rows[kept], chosen.settings)
 
 
 def _figures(

@@ -12,12 +12,11 @@ import torch
 
 from bench.output import Section, Settings, ratio, table
 from bench.timing import one_thread, peak_memory, seconds
-from bench.versions import random_edit
 from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.composition import Edit, compose
 from governance.unlearning.evaluation import edited_logits
 from governance.unlearning.labels import LabelSpace
-from governance.unlearning.projector import solve
+from governance.unlearning.projector import random_edit, solve
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from bench.data import SCOPES, Benchmark, read_benchmark, targets_of
 from bench.output import Section, Settings, table
 from bench.scoring import Sets, sets_of
-from governance.unlearning.composition import Edit, compose
 from governance.unlearning.evaluation import predict
 from governance.unlearning.prototypes import PrototypeKind
 from governance.unlearning.recipe import Recipe
@@ -118,13 +117,7 @@ def _hits(
 ) -> list[Tensor]:
     """For each choice, n booleans: which images the edited model classifies right."""
     return [
-        predict(
-            benchmark.samples,
-            benchmark.bank,
-            compose(
-                benchmark.bank, [Edit((target,), recipe, benchmark.prototypes(kind, target))]
-            ).projector,
-        ).plain
+        predict(benchmark.samples, benchmark.bank, benchmark.fit(target, recipe, kind)).plain
         for target in targets
     ]
 

@@ -15,7 +15,7 @@ from bench.output import Section, Settings, ratio, table
 from bench.timing import one_thread, peak_memory, seconds
 from governance.unlearning.bank import unit
 from governance.unlearning.evaluation import edited_logits
-from governance.unlearning.projector import Projector
+from governance.unlearning.projector import Projector, random_edit
 
 IMAGES, DIMENSION, CLASSES = 50_000, 512, 1000
 RANKS = (1, 8, 64)
@@ -60,15 +60,6 @@ def run(settings: Settings) -> Section:
                 ours = entries[-1]["seconds"]
                 entries.append({"rank": rank, "way": ENCODING, "seconds": encoding + ours})
     return Section("versions", {"versions": _table(entries)}, entries)
-
-
-def random_edit(dimension: int, rank: int, generator: torch.Generator) -> Projector:
-    """Some edit of this rank that moves features noticeably."""
-    a, b = (
-        torch.randn(dimension, rank, generator=generator, dtype=torch.float64) / dimension**0.5
-        for _ in range(2)
-    )
-    return Projector(a, b.T.contiguous(), 1.0)
 
 
 def _corrected(features: Tensor, base: Tensor, texts: Tensor, edit: Projector) -> Tensor:

@@ -107,7 +107,7 @@ def choose_shots(
     poorest = min(by_pair, key=lambda pair: len(by_pair[pair]))
     if len(by_pair[poorest]) < shots:
         raise InvalidInputError(
-            f"the data set has {len(by_pair[poorest])} image(s) of {_words(*poorest)}, too few for "
+            f"the data set has {len(by_pair[poorest])} image(s) of {pair_words(*poorest)}, too few for "
             f"{shots} shots; lower --shots or add images"
         )
     return {
@@ -249,5 +249,6 @@ def _check_image(path: Path) -> tuple[str | None, str]:
     return None, digest_bytes(data)
 
 
-def _words(label: str, domain: str | None) -> str:
+def pair_words(label: str, domain: str | None) -> str:
+    """A (class, domain) in words for people."""
     return label if domain is None else f"{label} in {domain}"

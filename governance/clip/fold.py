@@ -12,7 +12,7 @@ from governance.clip.certify import Certificate, Precision, certify
 from governance.clip.load import ClipModel
 from governance.clip.paths import FoldPath, find_image_path, find_text_path
 from governance.errors import InvalidInputError
-from governance.unlearning.projector import Projector
+from governance.unlearning.projector import Projector, random_edit
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,7 @@ def check_fold(
         InvalidInputError: the model cannot carry an edit.
     """
     generator = torch.Generator().manual_seed(0)
-    shape = (model.dimension, min(4, model.dimension))
-    a, b = (
-        torch.randn(shape, generator=generator, dtype=torch.float64) / model.dimension**0.5
-        for _ in range(2)
-    )
-    edit = Projector(a, b.T.contiguous(), 1.0)
+    edit = random_edit(model.dimension, min(4, model.dimension), generator)
     return [
         certify(model, path, folded(model, path, edit, precision), edit, precision)
         for path in (paths if paths is not None else [find_image_path(model)])

@@ -29,7 +29,12 @@ def text_digests(recipe: Mapping[str, Any]) -> list[str]:
 
 def edited_sides(recipe: Mapping[str, Any]) -> list[str]:
     """Towers that a projector, or a version with requests, edits: ``image``, or ``image`` and ``text``."""
-    return ["image", "text"] if text_digests(recipe) else ["image"]
+    return named_sides(bool(text_digests(recipe)))
+
+
+def named_sides(text: bool) -> list[str]:
+    """Edited towers in the words of records, reports and exports; the image tower always is one."""
+    return ["image", "text"] if text else ["image"]
 
 
 def version_digest(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from governance.datasets import pair_words
 from governance.unlearning.verdict import strongest
 from governance.unlearning.words import percent
 
@@ -220,9 +221,6 @@ def _attacks(assessment: Mapping[str, Any]) -> int:
 
 def _named(assessment: Mapping[str, Any]) -> str:
     """The neighbours in words."""
-    names = [
-        f"{entry['class']} in {entry['domain']}" if entry["domain"] else entry["class"]
-        for entry in assessment["neighbours"]
-    ]
+    names = [pair_words(entry["class"], entry["domain"]) for entry in assessment["neighbours"]]
     rest = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
     return ", ".join(names[:_MANY]) + rest

@@ -150,13 +150,6 @@ def _best(features: Tensor, texts: Tensor, edit: Projector, count: int) -> Tenso
     )
 
 
-def evaluate(
-    samples: Samples, bank: PromptBank, targets: Sequence[Target], projector: Projector | None
-) -> dict[str, Any]:
-    """Measure one version of the model: `predict`, then `summarise`."""
-    return summarise(samples, predict(samples, bank, projector), targets)
-
-
 def summarise(
     samples: Samples, predictions: Predictions, targets: Sequence[Target]
 ) -> dict[str, Any]:

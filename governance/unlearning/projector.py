@@ -71,6 +71,15 @@ def identity(dimension: int) -> Projector:
     return Projector(empty, empty.T, 1.0)
 
 
+def random_edit(dimension: int, rank: int, generator: torch.Generator) -> Projector:
+    """Some edit of this rank that moves features noticeably: a fold is probed and timed with it."""
+    a, b = (
+        torch.randn(dimension, rank, generator=generator, dtype=torch.float64) / dimension**0.5
+        for _ in range(2)
+    )
+    return Projector(a, b.T.contiguous(), 1.0)
+
+
 def digest_tensor(tensor: Tensor) -> str:
     """Digest of a tensor's dtype, shape and bytes."""
     array = tensor.detach().cpu().contiguous()

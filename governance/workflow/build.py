@@ -8,7 +8,7 @@ from governance.clip.encoder import BaseModel, weights_digest_with
 from governance.errors import RefusedError
 from governance.ledger import arrays
 from governance.ledger.database import Session
-from governance.ledger.identity import text_digests, version_digest
+from governance.ledger.identity import named_sides, text_digests, version_digest
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.tables import Dataset, Model, Request
 from governance.unlearning.assessment import overall
@@ -24,7 +24,6 @@ from governance.workflow.measure import (
     embed,
     read_eval_set,
     read_member,
-    sides,
     text_factors,
 )
 from governance.workflow.models import base_model
@@ -243,7 +242,7 @@ def measure(
         "version": subject.number,
         "dataset": dataset.to_dict(),
         "active_requests": [member.request for member in subject.members],
-        "sides": sides(text),
+        "sides": named_sides(text is not None),
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),

@@ -94,11 +94,6 @@ def embed(tools: Tools, base: BaseModel, dataset: EvalSet) -> Samples:
     return Samples(features, [item.label for item in items], [item.domain for item in items])
 
 
-def sides(text: Projector | None) -> list[str]:
-    """Which towers are edited, as reports say it."""
-    return ["image"] if text is None else ["image", "text"]
-
-
 def text_factors(text: Projector | None) -> dict[str, str] | None:
     """What a recipe says of the text side: digests of its factors."""
     return None if text is None else {"a": digest_tensor(text.a), "b": digest_tensor(text.b)}

@@ -9,7 +9,7 @@ from governance.errors import ConflictError, InvalidInputError
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.facts import projector_facts, report_facts
-from governance.ledger.identity import projector_digest
+from governance.ledger.identity import named_sides, projector_digest
 from governance.ledger.lookup import active_requests, find_dataset, find_request
 from governance.ledger.tables import Model, ProjectorRecord, Request
 from governance.ledger.types import now
@@ -37,7 +37,6 @@ from governance.workflow.measure import (
     projector_tensors,
     read_eval_set,
     read_members,
-    sides,
     store_report,
     text_factors,
 )
@@ -263,7 +262,7 @@ def _measure(
         "model": task.model,
         "targets": [target.to_dict() for target in edit.targets],
         "strength": edit.recipe.strength,
-        "sides": sides(text),
+        "sides": named_sides(text is not None),
         "projector_digest": digest,
         "dataset": task.dataset.to_dict(),
         "before": summarise(samples, before, edit.targets),

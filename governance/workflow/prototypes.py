@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from governance.clip.encoder import BaseModel
-from governance.datasets import DatasetRole, Item, Manifest, choose_shots
+from governance.datasets import DatasetRole, Item, Manifest, choose_shots, pair_words
 from governance.errors import InvalidInputError
 from governance.ledger.database import Session
 from governance.ledger.lookup import find_dataset
@@ -122,10 +122,9 @@ def _few_shot(
     known = set(bank.pairs)
     for item in shots.items:
         if (item.label, item.domain) not in known:
-            where = "" if item.domain is None else f" in {item.domain}"
             raise InvalidInputError(
-                f"data set {shots.name!r} has images of {item.label}{where}, which the model's label "
-                "space does not name"
+                f"data set {shots.name!r} has images of {pair_words(item.label, item.domain)}, which the "
+                "model's label space does not name"
             )
     chosen = choose_shots(shots.items, wanted.shots, wanted.seed)
     for target in targets:

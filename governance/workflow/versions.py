@@ -11,6 +11,7 @@ from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.facts import report_facts
+from governance.ledger.identity import named_sides
 from governance.ledger.lookup import (
     active_requests,
     alias_version,
@@ -23,7 +24,7 @@ from governance.ledger.tables import ModelVersion, Request
 from governance.states import Action, State
 from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of
 from governance.workflow.build import Measured, build, measure, read_plan
-from governance.workflow.measure import read_eval_set, read_member, sides, store_report
+from governance.workflow.measure import read_eval_set, read_member, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
 from governance.workflow.requests import Ruling
@@ -189,10 +190,8 @@ def export(
         model = find_model(session, model_name)
         version = find_version(session, model, number)
         base = base_model(model)
-        projector, text = (
-            arrays.load_projector(session, version),
-            arrays.load_text(session, version),
-        )
+        projector = arrays.load_projector(session, version)
+        text = arrays.load_text(session, version)
         name, digest, weights_digest = model.name, version.digest, version.weights_digest
     clip = tools.encoder.model(base)
     folded = fold(clip, projector, text)
@@ -213,7 +212,7 @@ def export(
         "version": number,
         "digest": digest,
         "weights": weights_digest,
-        "sides": sides(text),
+        "sides": named_sides(text is not None),
     }
     hint = export_directory(clip, folded, dest, notes | exported)
     try:

@@ -18,7 +18,6 @@ from governance.unlearning.evaluation import (
     Samples,
     check_targets_measured,
     edited_logits,
-    evaluate,
     forget_share,
     predict,
     summarise,
@@ -28,6 +27,14 @@ from governance.unlearning.projector import Projector, identity
 from governance.unlearning.targets import Target
 
 FEW = settings(max_examples=25, deadline=None)
+
+
+def evaluate(
+    samples: Samples, bank: PromptBank, targets: list[Target], projector: Projector | None
+) -> dict[str, Any]:
+    return summarise(samples, predict(samples, bank, projector), targets)
+
+
 CAT, DOG = ("cat", "dog")
 
 # Axes: how much of a cat, a dog, a photo, a sketch an image is.

@@ -22,7 +22,7 @@ from governance.reports.html import render
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit, compose
-from governance.unlearning.evaluation import Samples, evaluate, forget_share, predict, summarise
+from governance.unlearning.evaluation import Samples, forget_share, predict, summarise
 from governance.unlearning.projector import Projector, digest_tensor
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
@@ -117,14 +117,18 @@ def test_figures_after_the_edit_are_read_with_the_edited_prompts(shop: Shop) -> 
     composition = compose(bank, [Edit((MUG,), BOTH)])
     edited = bank.edited(composition.text)
     assert content["sides"] == ["image", "text"]
-    assert content["before"] == evaluate(samples, bank, [MUG], None)
-    assert content["after"] == evaluate(samples, edited, [MUG], composition.projector)
+    assert content["before"] == summarise(samples, predict(samples, bank, None), [MUG])
+    assert content["after"] == summarise(
+        samples, predict(samples, edited, composition.projector), [MUG]
+    )
     read = assess(
         samples, bank, [MUG], composition.projector, content["assessment"]["protocol"]["logit_scale"],
         edited=edited,
     )  # fmt: skip
     assert content["assessment"] == read
-    assert content["after"] != evaluate(samples, bank, [MUG], composition.projector)
+    assert content["after"] != summarise(
+        samples, predict(samples, bank, composition.projector), [MUG]
+    )
     assert content["before"]["forget_accuracy"] > 0.8
     assert content["after"]["forget_accuracy"] < 0.5
     assert content["after"]["retain_accuracy"] >= content["before"]["retain_accuracy"] - 0.05
