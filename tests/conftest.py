@@ -15,12 +15,13 @@ from governance.ledger.database import Ledger
 pytest_plugins = ["tests.workflow.fixtures"]
 
 _PLACES = ("GOVERNANCE_HOME", "GOVERNANCE_DATABASE_URL", "GOVERNANCE_ACTOR", "MLFLOW_TRACKING_URI")
+_KEYS = ("GOVERNANCE_KEY", "GOVERNANCE_KEY_FILE", "GOVERNANCE_KEY_PASSPHRASE")
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the workspace, database or MLflow server of whoever runs it."""
-    for name in (*_PLACES, "GOVERNANCE_DEBUG"):
+    """No test sees the workspace, database, MLflow server or keys of whoever runs it."""
+    for name in (*_PLACES, *_KEYS, "GOVERNANCE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
 
 

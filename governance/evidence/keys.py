@@ -258,7 +258,7 @@ def _private_bytes(path: Path) -> bytes:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if os.name == "posix" and mode & 0o077:
                 raise RefusedError(
-                    f"{path} can be read by others (mode {mode:04o}); make it private: chmod 600 {path}"
+                    f"{path} is open to others (mode {mode:04o}); make it private: chmod 600 {path}"
                 )
             return file.read(_MAX_FILE)
     except FileNotFoundError as error:

@@ -216,9 +216,13 @@ def test_proofs_of_what_is_not_there_are_refused() -> None:
     for old, new in ((-1, 3), (4, 3)):
         with pytest.raises(InvalidInputError, match="cannot begin with"):
             consistency_proof(old, new, nodes_of(HASHES))
-    with pytest.raises(IntegrityError, match=r"^the tree lacks nodes of level 0: 3 of 8 are stored"):
+    with pytest.raises(
+        IntegrityError, match=r"^the tree lacks nodes of level 0: 3 of 8 are stored"
+    ):
         subtree(3, 0, Store(HASHES[:3]).fetch)
-    with pytest.raises(IntegrityError, match=r"^the tree lacks nodes of level 0: 3 of 5 are stored"):
+    with pytest.raises(
+        IntegrityError, match=r"^the tree lacks nodes of level 0: 3 of 5 are stored"
+    ):
         Frontier.resume(5, Store(HASHES[:3]).fetch)
 
 
@@ -240,7 +244,9 @@ def test_completed_subtrees_are_reported_once_each_with_their_hash(big: Store) -
         8: list(range(len(BIG) >> 8)),
         16: [0],
     }
-    assert big.rows[8][3] == defined_root([number.to_bytes(4, "big") for number in range(768, 1024)])
+    assert big.rows[8][3] == defined_root(
+        [number.to_bytes(4, "big") for number in range(768, 1024)]
+    )
     first = Frontier()
     first.extend(BIG[: 1 << 16])
     assert big.rows[16][0] == first.root()

@@ -153,17 +153,13 @@ ENVELOPES = {
         True,
     ),
     "threshold-two-distinct-keys": (
-        _envelope(
-            _BODY, _IN_TOTO, {"sig": _BY_A, "keyid": "A"}, {"sig": _BY_B, "keyid": "B"}
-        ),
+        _envelope(_BODY, _IN_TOTO, {"sig": _BY_A, "keyid": "A"}, {"sig": _BY_B, "keyid": "B"}),
         "AB",
         2,
         True,
     ),
     "threshold-two-one-key-twice": (
-        _envelope(
-            _BODY, _IN_TOTO, {"sig": _BY_A, "keyid": "A"}, {"sig": _BY_A, "keyid": "A"}
-        ),
+        _envelope(_BODY, _IN_TOTO, {"sig": _BY_A, "keyid": "A"}, {"sig": _BY_A, "keyid": "A"}),
         "AB",
         2,
         False,
