@@ -27,6 +27,7 @@ class Action(StrEnum):
 
     PREPARE = "prepared"
     EVALUATE = "evaluated"
+    ENDORSE = "endorsed"
     APPROVE = "approved"
     REJECT = "rejected"
     WITHDRAW = "withdrawn"
@@ -35,6 +36,10 @@ class Action(StrEnum):
     RELEASE = "released"
     REINSTATE = "reinstated"
     CLOSE = "closed"
+    ATTACH = "attached"
+    HOLD = "held"
+    LIFT = "hold_lifted"
+    REDACT = "redacted"
 
 
 class Role(StrEnum):
@@ -73,6 +78,8 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
     (State.APPLIED, Action.EVALUATE): State.APPLIED,
     (State.RELEASED, Action.EVALUATE): State.RELEASED,
     (State.REINSTATED, Action.EVALUATE): State.REINSTATED,
+    # An approval that the quorum still needs others beside.
+    (State.PREPARED, Action.ENDORSE): State.PREPARED,
     (State.PREPARED, Action.APPROVE): State.APPROVED,
     (State.FILED, Action.REJECT): State.REJECTED,
     (State.PREPARED, Action.REJECT): State.REJECTED,
@@ -93,6 +100,12 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
     (State.RELEASED, Action.REINSTATE): State.REINSTATED,
     (State.CLOSED, Action.REINSTATE): State.REINSTATED,
     (State.RELEASED, Action.CLOSE): State.CLOSED,
+    # What concerns the file of a case and not the case itself can happen at any time.
+    **{
+        (state, action): state
+        for state in State
+        for action in (Action.ATTACH, Action.HOLD, Action.LIFT, Action.REDACT)
+    },
 }
 """Every allowed step. Whatever is not in this table is refused."""
 
@@ -106,6 +119,14 @@ OPEN_STATES = frozenset(
 
 PERMISSIONS: dict[str, frozenset[Role]] = {
     "actor.manage": frozenset({Role.ADMIN}),
+    "actor.rotate-own-key": frozenset(Role),
+    "policy.adopt": frozenset({Role.ADMIN}),
+    "checkpoint.take": frozenset({Role.AUDITOR, Role.MLOPS, Role.ADMIN}),
+    "audit.export": frozenset({Role.AUDITOR, Role.COMPLIANCE, Role.ADMIN}),
+    "request.attach": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.hold": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.redact": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.break-glass": frozenset({Role.ADMIN}),
     "model.register": frozenset({Role.MLOPS, Role.ADMIN}),
     "dataset.add": frozenset({Role.MLOPS, Role.COMPLIANCE, Role.ADMIN}),
     "request.file": frozenset({Role.COMPLIANCE, Role.ADMIN}),

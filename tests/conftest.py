@@ -11,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # nothing in the tests may reach for the net
 import pytest
 
 from governance.ledger.database import Ledger
+from tests.keys import KEYS
 
 pytest_plugins = ["tests.workflow.fixtures"]
 
@@ -31,7 +32,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from governance.ledger.migrate import upgrade
 
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    ledger = Ledger(f"sqlite:///{path}")
+    ledger = Ledger(f"sqlite:///{path}", KEYS)
     upgrade(ledger)
     ledger.dispose()
     return path
@@ -45,7 +46,7 @@ def make_ledger(migrated: Path, tmp_path: Path) -> Iterator[Callable[[str], Ledg
     def make(name: str) -> Ledger:
         path = tmp_path / f"{name}.db"
         shutil.copy(migrated, path)
-        made.append(Ledger(f"sqlite:///{path}"))
+        made.append(Ledger(f"sqlite:///{path}", KEYS))
         return made[-1]
 
     yield make

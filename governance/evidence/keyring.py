@@ -32,6 +32,12 @@ class Keys(Protocol):
     def signer(self, actor: str, valid_key_ids: Collection[str]) -> SigningKey | None:
         """The actor's key that is among those valid in the ledger, or None."""
 
+    def create(self, actor: str) -> SigningKey:
+        """Make and keep a new key for an actor."""
+
+    def discard(self, actor: str, key: SigningKey) -> None:
+        """Let go of a key that the ledger does not know, or no longer accepts."""
+
 
 class MemoryKeyring:
     """Keys held in memory, for tests and for embedding.
@@ -46,6 +52,16 @@ class MemoryKeyring:
     def add(self, actor: str, key: SigningKey) -> None:
         """Let the actor sign with this key too."""
         self._keys.setdefault(actor, []).append(key)
+
+    def create(self, actor: str) -> SigningKey:
+        """Make and keep a new key for an actor."""
+        key = SigningKey.generate()
+        self.add(actor, key)
+        return key
+
+    def discard(self, actor: str, key: SigningKey) -> None:
+        """Forget a key."""
+        self._keys[actor] = [held for held in self.keys_of(actor) if held.key_id != key.key_id]
 
     def keys_of(self, actor: str) -> Iterator[SigningKey]:
         """All keys of an actor."""
@@ -65,6 +81,7 @@ class Keyring:
         directory: of the key files; it need not exist.
         acting: whose key the environment holds; None for whoever is asked about.
         ask: called for the passphrase of an encrypted key that ``GOVERNANCE_KEY_PASSPHRASE`` does not give.
+        new_passphrase: with which `create` encrypts the keys it makes; None leaves them plain.
         environ: instead of the process's environment.
     """
 
@@ -73,11 +90,13 @@ class Keyring:
         directory: Path | None = None,
         acting: str | None = None,
         ask: AskPassphrase | None = None,
+        new_passphrase: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self._acting = acting
         self._ask = ask
+        self._new_passphrase = new_passphrase
         self._environ = os.environ if environ is None else environ
         self._read: dict[str, SigningKey] = {}
 
@@ -101,6 +120,19 @@ class Keyring:
         path = self.directory / name
         write_key(path, key, passphrase)
         return path
+
+    def create(self, actor: str) -> SigningKey:
+        """Make a new key for an actor and write it to the directory. Raises as `add`."""
+        key = SigningKey.generate()
+        path = self.add(actor, key, self._new_passphrase)
+        self._read[str(path)] = key
+        return key
+
+    def discard(self, actor: str, key: SigningKey) -> None:
+        """Remove the file of a key, if it is there."""
+        for path, prefix in list(self._files(actor)):
+            if prefix == short_id(key):
+                path.unlink(missing_ok=True)
 
     def keys_of(self, actor: str) -> Iterator[SigningKey]:
         """All keys of an actor, read one by one as they are asked for.

@@ -40,6 +40,7 @@ from governance.workflow.aliases import CHAMPION, take_alias
 from governance.workflow.measure import read_members
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
+from tests.keys import KEYS
 from tests.fakes import FakeRegistry
 
 PEOPLE = {"carla": Role.COMPLIANCE, "dmitri": Role.APPROVER, "mona": Role.MLOPS}
@@ -199,7 +200,7 @@ def case_file(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with what `build` makes; copy it."""
     path = tmp_path_factory.mktemp("case") / "ledger.db"
     shutil.copy(migrated, path)
-    ledger = Ledger(f"sqlite:///{path}")
+    ledger = Ledger(f"sqlite:///{path}", KEYS)
     build(ledger)
     ledger.dispose()
     return path
@@ -210,7 +211,7 @@ def cases(case_file: Path, tmp_path: Path) -> Iterator[Ledger]:
     """A ledger with what `build` makes."""
     path = tmp_path / "cases.db"
     shutil.copy(case_file, path)
-    ledger = Ledger(f"sqlite:///{path}")
+    ledger = Ledger(f"sqlite:///{path}", KEYS)
     yield ledger
     ledger.dispose()
 

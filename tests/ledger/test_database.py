@@ -12,6 +12,7 @@ from governance.ledger.database import HEAD, VERSION_TABLE, Ledger, check_revisi
 from governance.ledger.events import append, check_chain
 from governance.ledger.tables import Actor
 from governance.ledger.types import now
+from tests.keys import KEYS
 from tests.ledger.tampering import dump, raw, tamper
 
 
@@ -34,7 +35,7 @@ def test_write_keeps_everything(ledger: Ledger) -> None:
     add(ledger, "ada")
     assert names(ledger) == ["ada"]
     assert len(dump(ledger)["events"]) == 1
-    assert names(Ledger(ledger.url)) == ["ada"]
+    assert names(Ledger(ledger.url, KEYS)) == ["ada"]
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), ConflictError("no")])
@@ -57,7 +58,7 @@ def test_read_keeps_nothing(ledger: Ledger) -> None:
 
 
 def test_read_sees_one_state_while_others_write(ledger: Ledger) -> None:
-    other = Ledger(ledger.url)
+    other = Ledger(ledger.url, KEYS)
     with ledger.read() as session:
         assert session.query(Actor).count() == 0
         add(other, "ada")
@@ -97,7 +98,7 @@ def test_writers_are_serialised(ledger: Ledger) -> None:
     start = threading.Barrier(4)
 
     def work(writer: int) -> None:
-        own = Ledger(ledger.url)
+        own = Ledger(ledger.url, KEYS)
         try:
             start.wait()
             for number in range(50):
@@ -127,7 +128,7 @@ def test_a_writer_that_waits_too_long_is_told_of_the_other(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_LOCK_TIMEOUT_S", 0.1)
-    impatient = Ledger(ledger.url)
+    impatient = Ledger(ledger.url, KEYS)
     with ledger.write():  # holds the lock although nothing was written yet
         with pytest.raises(ConflictError, match=r"locked by another writer for 0\.1 s; try again"):
             add(impatient, "eve")

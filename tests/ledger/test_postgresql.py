@@ -20,13 +20,13 @@ from governance.demo import LABELS_FILE, MODEL_DIR
 from governance.ledger.database import VERSION_TABLE, Ledger
 from governance.ledger.migrate import upgrade
 from governance.ledger.tables import IMMUTABLE_TABLES, Base
-from governance.settings import GateLimits
+from governance.policy import Gates
 from governance.states import Role
 from governance.unlearning.labels import parse_labels
 from governance.workflow import actors, datasets, models, release, versions
 from governance.workflow.tools import Tools
 from tests.fakes import FakeRegistry
-from tests.workflow.helpers import active, champion, state
+from tests.workflow.helpers import active, champion, gates, state
 from tests.workflow.shop import PEOPLE, Shop
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -77,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def shop(server: str, encoder: Encoder, images: Path) -> Iterator[Shop]:
     """A furnished workspace on it."""
-    ledger = Ledger(server)
+    ledger = Ledger(server, KEYS)
     assert upgrade(ledger) == (None, "0001")
     registry = FakeRegistry()
     tools = Tools(ledger, registry, encoder)
@@ -94,9 +94,8 @@ def shop(server: str, encoder: Encoder, images: Path) -> Iterator[Shop]:
 def test_the_whole_path_of_a_request(shop: Shop) -> None:
     number = shop.approved("mug")
     versions.apply(shop.tools, "mona", [number])
-    release.promote(
-        shop.ledger, shop.registry, "mona", None, 2, GateLimits(max_forget_accuracy=0.1)
-    )
+    gates(shop.ledger, Gates(max_forget_accuracy=0.1))
+    release.promote(shop.ledger, shop.registry, "mona", None, 2)
     assert champion(shop.ledger) == 2
     assert active(shop.ledger, 2) == [number]
     versions.drop(shop.tools, "mona", number, "appeal")

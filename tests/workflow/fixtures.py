@@ -14,6 +14,7 @@ from governance.ledger.database import Ledger
 from governance.unlearning.labels import parse_labels
 from governance.workflow import actors, datasets, models
 from governance.workflow.tools import Tools
+from tests.keys import KEYS
 from tests.fakes import FakeRegistry
 from tests.workflow.shop import PEOPLE, Shop
 
@@ -32,7 +33,7 @@ def furnished(
     path = tmp_path_factory.mktemp("furnished") / "ledger.db"
     shutil.copy(migrated, path)
     registry = FakeRegistry()
-    tools = Tools(Ledger(f"sqlite:///{path}"), registry, encoder)
+    tools = Tools(Ledger(f"sqlite:///{path}", KEYS), registry, encoder)
     actors.found(tools.ledger, "ada")
     for name, role in PEOPLE.items():
         actors.add(tools.ledger, "ada", name, [role])
@@ -56,7 +57,7 @@ def make_shop(
         target = tmp_path / f"shop-{len(made)}.db"
         shutil.copy(path, target)
         own = copy.deepcopy(registry)
-        made.append(Shop(Tools(Ledger(f"sqlite:///{target}"), own, encoder), own))
+        made.append(Shop(Tools(Ledger(f"sqlite:///{target}", KEYS), own, encoder), own))
         return made[-1]
 
     yield make
