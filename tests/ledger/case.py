@@ -40,8 +40,8 @@ from governance.workflow.aliases import CHAMPION, take_alias
 from governance.workflow.measure import read_members
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
-from tests.keys import KEYS
 from tests.fakes import FakeRegistry
+from tests.keys import KEYS
 
 PEOPLE = {"carla": Role.COMPLIANCE, "dmitri": Role.APPROVER, "mona": Role.MLOPS}
 DIMENSION = 12
