@@ -1,6 +1,7 @@
 """Keys: the vectors of RFC 8032, what is no key, and files that only their owner can read."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +210,17 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
             write_key(taken, SigningKey.generate())
     assert read_key(path) == KEY
     assert not (tmp_path / "elsewhere.pem").exists()
+
+
+def test_a_key_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(stat.S_ISDIR(os.fstat(file).st_mode))
+    )
+    write_key(tmp_path / "ada.pem", KEY)
+    assert synced == [False, True]
 
 
 def test_a_write_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
