@@ -198,9 +198,9 @@ def test_the_border_between_two_hashes_cannot_be_moved() -> None:
     left, right = HASHES[:2]
     both, root = left + right, DEFINED_ROOTS[2]
     assert node_hash(both[:31], both[31:]) == root
-    with pytest.raises(IntegrityError, match="not 32 bytes long$"):
+    with pytest.raises(IntegrityError, match=r"not 32 bytes long$"):
         verify_inclusion(0, 2, both[:31], [both[31:]], root)
-    with pytest.raises(IntegrityError, match="not 32 bytes long$"):
+    with pytest.raises(IntegrityError, match=r"not 32 bytes long$"):
         verify_consistency(1, 2, both[:31], root, [both[31:]])
 
 
