@@ -38,8 +38,8 @@ def read_object(what: str, text: str | bytes) -> dict[str, Any]:
     """The JSON object that `text` holds.
 
     Raises:
-        InvalidInputError: not UTF-8, not JSON (NaN, numbers too large and lone surrogates included), another kind of value, or a name
-            that stands twice in one object, which readers in other languages may take for different values.
+        InvalidInputError: not UTF-8, not JSON (NaN, numbers too large and lone surrogates included), another kind of
+            value, or a name that stands twice in one object, which other readers may take for another value.
     """
     try:
         content = text.encode() if isinstance(text, str) else text

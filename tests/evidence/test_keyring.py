@@ -42,7 +42,7 @@ def test_keys_are_written_under_the_actor_and_the_key_id(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("actor", ["../ada", "a/b", "/ada", "a\0b"])
 def test_an_actor_cannot_leave_the_directory(tmp_path: Path, actor: str) -> None:
-    with pytest.raises(InvalidInputError, match="cannot be part of a file name$"):
+    with pytest.raises(InvalidInputError, match=r"cannot be part of a file name$"):
         Keyring(tmp_path / "keys", environ={}).add(actor, FIRST)
     assert names(tmp_path) == []
     assert list(Keyring(tmp_path, environ={}).keys_of(actor)) == []
@@ -90,7 +90,7 @@ def test_a_file_that_holds_another_key_is_a_fault(tmp_path: Path) -> None:
     write_key(tmp_path / f"ada-{short_id(FIRST)}.pem", SECOND)
     ring = Keyring(tmp_path, environ={})
     for valid in ([FIRST.key_id], [FIRST.key_id, SECOND.key_id]):
-        with pytest.raises(IntegrityError, match="not the one it is named after$"):
+        with pytest.raises(IntegrityError, match=r"not the one it is named after$"):
             ring.signer("ada", valid)
     with pytest.raises(IntegrityError):
         list(ring.keys_of("ada"))
@@ -134,7 +134,7 @@ def test_the_environment_can_hold_the_passphrase(tmp_path: Path) -> None:
     ring = Keyring(tmp_path, environ=environ)
     ring.add("ada", SECOND, "sesame")
     assert list(ring.keys_of("ada")) == [FIRST, SECOND]
-    with pytest.raises(InvalidInputError, match="^GOVERNANCE_KEY is encrypted"):
+    with pytest.raises(InvalidInputError, match=r"^GOVERNANCE_KEY is encrypted"):
         list(Keyring(environ=environ | {"GOVERNANCE_KEY_PASSPHRASE": ""}).keys_of("ada"))
 
 
@@ -157,7 +157,7 @@ def test_what_the_environment_names_must_be_there(tmp_path: Path) -> None:
     ring = Keyring(environ={"GOVERNANCE_KEY_FILE": str(tmp_path / "none.pem")})
     with pytest.raises(NotFoundError, match=r"none\.pem$"):
         ring.signer("ada", [FIRST.key_id])
-    with pytest.raises(InvalidInputError, match="^GOVERNANCE_KEY is not a private key"):
+    with pytest.raises(InvalidInputError, match=r"^GOVERNANCE_KEY is not a private key"):
         list(Keyring(environ={"GOVERNANCE_KEY": "x"}).keys_of("ada"))
 
 

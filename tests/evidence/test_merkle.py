@@ -194,6 +194,16 @@ def test_no_bit_of_a_consistency_proof_can_change(old: int, new: int) -> None:
             verify_consistency(old, new, roots[0], flipped(roots[1], bit), proof)
 
 
+def test_the_border_between_two_hashes_cannot_be_moved() -> None:
+    left, right = HASHES[:2]
+    both, root = left + right, DEFINED_ROOTS[2]
+    assert node_hash(both[:31], both[31:]) == root
+    with pytest.raises(IntegrityError, match=r"not 32 bytes long$"):
+        verify_inclusion(0, 2, both[:31], [both[31:]], root)
+    with pytest.raises(IntegrityError, match=r"not 32 bytes long$"):
+        verify_consistency(1, 2, both[:31], root, [both[31:]])
+
+
 def test_empty_and_equal_trees_are_consistent_only_with_their_own_roots() -> None:
     verify_consistency(0, 0, EMPTY_ROOT, EMPTY_ROOT, [])
     verify_consistency(0, 3, EMPTY_ROOT, DEFINED_ROOTS[3], [])
@@ -280,7 +290,9 @@ def test_a_stored_tree_is_resumed_and_goes_on(big: Store, size: int) -> None:
     rest = BIG[size : size + 300]
     assert copy.extend(rest) == whole.extend(rest)
     assert copy.root() == whole.root()
-    assert frontier.size == size
+    whole = Frontier()
+    whole.extend(BIG[:size])
+    assert (frontier.size, frontier.root()) == (size, whole.root())
 
 
 @given(st.data())
