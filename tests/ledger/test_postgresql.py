@@ -26,6 +26,7 @@ from governance.unlearning.labels import parse_labels
 from governance.workflow import actors, datasets, models, release, versions
 from governance.workflow.tools import Tools
 from tests.fakes import FakeRegistry
+from tests.keys import KEYS
 from tests.workflow.helpers import active, champion, gates, state
 from tests.workflow.shop import PEOPLE, Shop
 
