@@ -21,7 +21,7 @@ def current(session: Session) -> tuple[Policy, str]:
     return parse_policy(load_json(record.content)), record.digest
 
 
-@recorded("adopt", "policy", "_ledger")
+@recorded("adopt", "policy")
 def adopt(ledger: Ledger, actor: str, policy: Policy, reason: str) -> None:
     """Put a policy in force. Decisions that were made stay valid; whatever comes next follows it.
 

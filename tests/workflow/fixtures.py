@@ -14,8 +14,8 @@ from governance.ledger.database import Ledger
 from governance.unlearning.labels import parse_labels
 from governance.workflow import actors, datasets, models
 from governance.workflow.tools import Tools
-from tests.keys import KEYS
 from tests.fakes import FakeRegistry
+from tests.keys import KEYS
 from tests.workflow.shop import PEOPLE, Shop
 
 
