@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import URL
 
 OWNER = "ledger_owner"
 """Role that owns the databases and their tables; the server's superuser as well, so that tests can tamper."""
@@ -23,7 +24,16 @@ APPLICATION = "ledger_app"
 REQUIRED = "GOVERNANCE_REQUIRE_POSTGRESQL"
 """Environment variable: with ``1`` the tests that need a server fail, rather than skip, where none can be had."""
 
-_UNSAFE_BUT_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+_UNSAFE_BUT_FAST = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "autovacuum=off",
+    "max_wal_size=96MB",
+)
+_CLUSTER = ("--no-sync", "--auth=trust", f"--username={OWNER}", "--encoding=UTF8", "--locale=C")
+_MEMORY = Path("/dev/shm")
+_ROOM = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,9 @@ class Server:
 
     def url(self, database: str, role: str = OWNER) -> str:
         """How the program names a database."""
-        return f"postgresql+psycopg://{role}@127.0.0.1:{self.port}/{database}"
+        driver = "postgresql+psycopg"
+        url = URL.create(driver, role, host="127.0.0.1", port=self.port, database=database)
+        return url.render_as_string(hide_password=False)
 
     def create(self, database: str, template: str = "template0") -> None:
         """Make a database, a copy of another to which nobody is connected; only its owner and the program get in."""
@@ -97,7 +109,7 @@ def serve() -> Iterator[Server]:
     if binaries is None:
         raise RuntimeError(obstacle())
     # pytest's own directories are closed to other users, and the path of a socket must be short.
-    place = Path(tempfile.mkdtemp(prefix="governance-pg-", dir="/tmp"))
+    place = Path(tempfile.mkdtemp(prefix="governance-pg-", dir=_fastest_place()))
     if os.geteuid() == 0:
         shutil.chown(place, "postgres")
     data = place / "data"
@@ -111,10 +123,7 @@ def serve() -> Iterator[Server]:
     options = " ".join(f"-c {setting}" for setting in settings)
     control = [f"{binaries}/pg_ctl", "-D", f"{data}", "-w"]
     try:
-        _call(
-            [f"{binaries}/initdb", "-D", f"{data}", "--no-sync", "-A", "trust", "-U", OWNER]
-            + ["-E", "UTF8", "--locale=C"]
-        )
+        _call([f"{binaries}/initdb", "-D", f"{data}", *_CLUSTER])
         _call([*control, "-l", f"{place}/log", "-o", options, "start"])
         server = Server(port)
         server.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(APPLICATION)))
@@ -122,6 +131,13 @@ def serve() -> Iterator[Server]:
     finally:
         _call([*control, "-m", "immediate", "stop"], check=False)
         shutil.rmtree(place)
+
+
+def _fastest_place() -> Path:
+    """Memory if there is room: copying a database takes 0.02 s there and 0.2 s on a disk."""
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
+        return _MEMORY
+    return Path("/tmp")
 
 
 def _has_user() -> bool:

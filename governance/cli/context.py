@@ -44,7 +44,9 @@ class Invocation:
         """The ledger."""
         from governance.ledger.database import Ledger
 
-        return Ledger(find_database(self.home, self.database))
+        ledger = Ledger(find_database(self.home, self.database))
+        click.get_current_context().call_on_close(ledger.dispose)
+        return ledger
 
     @cached_property
     def registry(self) -> "Registry":

@@ -13,7 +13,7 @@ from governance.ledger.tables import Base
 _CHANGES = {
     "actors": ("active",),
     "aliases": ("version_id",),
-    "requests": ("state",),
+    "requests": ("state", "due_at"),
 }
 """The columns that the program updates. It deletes no row of any table."""
 

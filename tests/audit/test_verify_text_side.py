@@ -49,7 +49,8 @@ def test_a_missing_or_altered_text_factor_is_found(applied: Shop) -> None:
         missing = f"its array {digest} is missing"
         assert {(PROJECTOR, missing), (VERSION, missing)} <= found
         tamper(
-            applied.ledger, "UPDATE arrays SET digest = 'sha2' || substr(digest, 5) WHERE digest LIKE 'gone%'"
+            applied.ledger,
+            "UPDATE arrays SET digest = 'sha2' || substr(digest, 5) WHERE digest LIKE 'gone%'",
         )
         assert places(applied) == []
 
