@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -74,6 +75,7 @@ class Server:
                 connection.execute(statement)  # type: ignore[arg-type]
 
 
+@cache
 def find_binaries() -> Path | None:
     """Directory of the newest server's programs: Debian's layout, ``pg_config``, or the search path."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
