@@ -6,13 +6,14 @@ Order of precedence: command-line flag, environment variable, ``governance.toml`
 import json
 import os
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from governance.errors import InvalidInputError, NotFoundError
 
 CONFIG_NAME = "governance.toml"
+KEYS_DIR = "keys"
 DEFAULT_HOME = Path(".governance")
 FORMAT = 1
 
@@ -28,20 +29,7 @@ actor = {actor}
 
 # MLflow tracking and registry (default: SQLite in this directory).
 {tracking_uri}
-
-# A version is promoted only if it passes these gates, on every report it was evaluated with.
-[gates]
-max_forget_accuracy = {max_forget_accuracy}   # of the forgotten images still recognised, for requests of strength 1
-max_retain_drop = {max_retain_drop}       # of accuracy lost on everything else, against the base model
 """
-
-
-@dataclass(frozen=True)
-class GateLimits:
-    """Thresholds of the promotion gates, as fractions."""
-
-    max_forget_accuracy: float = 0.2
-    max_retain_drop: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -52,12 +40,21 @@ class Settings:
     database_url: str
     tracking_uri: str
     actor: str | None = None
-    gates: GateLimits = field(default_factory=GateLimits)
 
     @property
     def cache_dir(self) -> Path:
         """Embeddings, safe to delete: they are computed again when needed."""
         return self.home / "cache"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Private keys of the people who work here, one file each, mode 0600."""
+        return self.home / KEYS_DIR
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Signed tree heads, so that they lie outside the database."""
+        return self.home / "checkpoints"
 
     @property
     def artifact_dir(self) -> Path:
@@ -71,14 +68,11 @@ def _sqlite_url(path: Path) -> str:
 
 def config_text(actor: str, database_url: str | None, tracking_uri: str | None) -> str:
     """Content of a new workspace's configuration file, naming the stores that are not the default ones."""
-    limits = GateLimits()
     return _CONFIG_TEXT.format(
         format=FORMAT,
         actor=_quoted(actor),
         database=_setting("database", database_url, "postgresql+psycopg://user@host/governance"),
         tracking_uri=_setting("tracking_uri", tracking_uri, "http://localhost:5000"),
-        max_forget_accuracy=limits.max_forget_accuracy,
-        max_retain_drop=limits.max_retain_drop,
     )
 
 
@@ -163,7 +157,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
-    unknown = config.keys() - {"format", "actor", "database", "tracking_uri", "gates"}
+    unknown = config.keys() - {"format", "actor", "database", "tracking_uri"}
     if unknown:
         raise InvalidInputError(f"{path} has an unknown key: {', '.join(sorted(unknown))}")
     if type(config.get("format")) is not int or config["format"] != FORMAT:
@@ -178,17 +172,4 @@ def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
         database_url=config.get("database") or _sqlite_url(home / "ledger.db"),
         tracking_uri=config.get("tracking_uri") or _sqlite_url(home / "mlflow.db"),
         actor=config.get("actor"),
-        gates=_gates(config.get("gates", {}), path),
     )
-
-
-def _gates(table: Any, path: Path) -> GateLimits:
-    known = GateLimits.__dataclass_fields__.keys()
-    if not isinstance(table, dict) or table.keys() - known:
-        raise InvalidInputError(f"{path}: [gates] may hold {', '.join(known)} and nothing else")
-    for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InvalidInputError(
-                f"{path}: gates.{key} must be a fraction from 0 to 1, not {value!r}"
-            )
-    return GateLimits(**table)

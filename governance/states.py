@@ -27,6 +27,7 @@ class Action(StrEnum):
 
     PREPARE = "prepared"
     EVALUATE = "evaluated"
+    ENDORSE = "endorsed"
     APPROVE = "approved"
     REJECT = "rejected"
     WITHDRAW = "withdrawn"
@@ -35,6 +36,10 @@ class Action(StrEnum):
     RELEASE = "released"
     REINSTATE = "reinstated"
     CLOSE = "closed"
+    ATTACH = "attached"
+    HOLD = "held"
+    LIFT = "hold_lifted"
+    REDACT = "redacted"
 
 
 class Role(StrEnum):
@@ -73,6 +78,8 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
     (State.APPLIED, Action.EVALUATE): State.APPLIED,
     (State.RELEASED, Action.EVALUATE): State.RELEASED,
     (State.REINSTATED, Action.EVALUATE): State.REINSTATED,
+    # An approval that the quorum still needs others beside.
+    (State.PREPARED, Action.ENDORSE): State.PREPARED,
     (State.PREPARED, Action.APPROVE): State.APPROVED,
     (State.FILED, Action.REJECT): State.REJECTED,
     (State.PREPARED, Action.REJECT): State.REJECTED,
@@ -96,6 +103,9 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
 }
 """Every allowed step. Whatever is not in this table is refused."""
 
+PAPERWORK = frozenset({Action.ATTACH, Action.HOLD, Action.LIFT, Action.REDACT})
+"""Actions on the papers of a case, not on the case: they are possible in every state and leave it."""
+
 ACTIVE_STATES = frozenset({State.APPLIED, State.RELEASED, State.CLOSED})
 """States in which a request's edit is part of the newest model version."""
 
@@ -106,6 +116,14 @@ OPEN_STATES = frozenset(
 
 PERMISSIONS: dict[str, frozenset[Role]] = {
     "actor.manage": frozenset({Role.ADMIN}),
+    "actor.rotate-own-key": frozenset(Role),
+    "policy.adopt": frozenset({Role.ADMIN}),
+    "checkpoint.take": frozenset({Role.AUDITOR, Role.MLOPS, Role.ADMIN}),
+    "audit.export": frozenset({Role.AUDITOR, Role.COMPLIANCE, Role.ADMIN}),
+    "request.attach": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.hold": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.redact": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "request.break-glass": frozenset({Role.ADMIN}),
     "model.register": frozenset({Role.MLOPS, Role.ADMIN}),
     "dataset.add": frozenset({Role.MLOPS, Role.COMPLIANCE, Role.ADMIN}),
     "request.file": frozenset({Role.COMPLIANCE, Role.ADMIN}),
@@ -135,6 +153,8 @@ def next_state(state: State, action: Action) -> State:
     Raises:
         RefusedError: the table has no such step.
     """
+    if action in PAPERWORK:
+        return state
     try:
         return TRANSITIONS[state, action]
     except KeyError:

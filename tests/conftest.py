@@ -12,16 +12,18 @@ import pytest
 from governance.ledger.database import Ledger
 from tests import databases as kinds
 from tests import postgres
+from tests.keys import KEYS
 
 pytest_plugins = ["tests.workflow.fixtures"]
 
 _PLACES = ("GOVERNANCE_HOME", "GOVERNANCE_DATABASE_URL", "GOVERNANCE_ACTOR", "MLFLOW_TRACKING_URI")
+_KEYS = ("GOVERNANCE_KEY", "GOVERNANCE_KEY_FILE", "GOVERNANCE_KEY_PASSPHRASE")
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the workspace, database or MLflow server of whoever runs it."""
-    for name in (*_PLACES, "GOVERNANCE_DEBUG"):
+    """No test sees the workspace, database, MLflow server or keys of whoever runs it."""
+    for name in (*_PLACES, *_KEYS, "GOVERNANCE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -71,7 +73,7 @@ def copy_ledger(databases: kinds.Databases) -> Iterator[Callable[[str], Ledger]]
 
     def copy(template: str) -> Ledger:
         url = databases.copy(template)
-        made.append((url, Ledger(kinds.as_program(url))))
+        made.append((url, Ledger(kinds.as_program(url), KEYS)))
         return made[-1][1]
 
     yield copy
@@ -90,7 +92,7 @@ def make_ledger(copy_ledger: Callable[[str], Ledger], migrated: str) -> Callable
 def blank(databases: kinds.Databases) -> Iterator[Ledger]:
     """A database without a schema, as its owner opens it."""
     url = databases.new()
-    ledger = Ledger(url)
+    ledger = Ledger(url, KEYS)
     yield ledger
     ledger.dispose()
     databases.drop(url)
@@ -102,7 +104,7 @@ def as_owner() -> Iterator[Callable[[Ledger], Ledger]]:
     made: list[Ledger] = []
 
     def open_as_owner(ledger: Ledger) -> Ledger:
-        made.append(Ledger(kinds.as_owner(ledger.url)))
+        made.append(Ledger(kinds.as_owner(ledger.url), KEYS))
         return made[-1]
 
     yield open_as_owner

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from governance.ledger.database import Ledger
 from governance.ledger.grants import grants
 from governance.ledger.migrate import upgrade
+from tests.keys import KEYS
 from tests.postgres import APPLICATION, OWNER, Server
 
 KINDS = ("sqlite", "postgresql")
@@ -93,7 +94,7 @@ def make_template(
                 for statement in grants(APPLICATION):
                     connection.exec_driver_sql(statement)
         owner.dispose()
-    ledger = Ledger(as_program(url))
+    ledger = Ledger(as_program(url), KEYS)
     furnish(ledger)
     ledger.dispose()
     return url

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from governance.errors import InvalidInputError, NotFoundError
 from governance.settings import (
     CONFIG_NAME,
-    GateLimits,
     Settings,
     config_text,
     home_path,
@@ -74,7 +73,6 @@ def test_places_inside_the_home(tmp_path: Path) -> None:
     assert settings.home == tmp_path
     assert settings.cache_dir == tmp_path / "cache"
     assert settings.artifact_dir == tmp_path / "mlartifacts"
-    assert settings.gates == GateLimits()
 
 
 @pytest.mark.parametrize("made", [True, False])
@@ -101,11 +99,8 @@ MALFORMED = {
     "actor a number": ("format = 1\nactor = 7", "actor must be a string"),
     "database a list": ('format = 1\ndatabase = ["x"]', "database must be a string"),
     "tracking_uri a table": ("format = 1\n[tracking_uri]", "tracking_uri must be a string"),
-    "gates a number": ("format = 1\ngates = 0.1", "[gates] may hold max_forget_accuracy"),
-    "an unknown gate": ("format = 1\n[gates]\nmax_drop = 0.1", "[gates] may hold"),
+    "gates, which the policy holds": ("format = 1\n[gates]\n", "an unknown key: gates"),
 }
-GATES = ("max_forget_accuracy", "max_retain_drop")
-OUT_OF_RANGE = ("-0.01", "1.01", "nan", "inf", "true", '"0.1"', "[0.1]")
 
 
 @pytest.mark.parametrize(("text", "message"), MALFORMED.values(), ids=MALFORMED.keys())
@@ -124,27 +119,9 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         load_settings(tmp_path)
 
 
-@pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("value", OUT_OF_RANGE)
-def test_a_gate_that_is_no_fraction_is_refused(tmp_path: Path, gate: str, value: str) -> None:
-    text = f"format = 1\n[gates]\n{gate} = {value}\n"
-    with pytest.raises(InvalidInputError, match=f"gates.{gate} must be a fraction from 0 to 1"):
-        load_settings(workspace(tmp_path, text))
-
-
-@pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("value", [0, 1, 0.05])
-def test_gates_take_any_fraction(tmp_path: Path, gate: str, value: float) -> None:
-    limits = load_settings(workspace(tmp_path, f"format = 1\n[gates]\n{gate} = {value}")).gates
-    assert getattr(limits, gate) == value
-    (other,) = set(GATES) - {gate}
-    assert getattr(limits, other) == getattr(GateLimits(), other)
-
-
 def test_the_file_of_a_new_workspace_says_what_the_program_does_by_default(tmp_path: Path) -> None:
     settings = load_settings(workspace(tmp_path, config_text("ada", None, None)))
     assert settings == new_settings(tmp_path, None, None, "ada")
-    assert settings.gates == GateLimits()
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -5,12 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from governance.audit.compare import compare
+from governance.audit.checkpoints import Checkpoints
 from governance.audit.fault import Fault
-from governance.audit.replay import replay
-from governance.digests import digest_array, digest_bytes, digest_json
+from governance.audit.log import Log, walk
+from governance.audit.replay import Replay, Said
+from governance.audit.shadow import Shadows, states
+from governance.audit.signatures import Signatures
+from governance.digests import digest_array, digest_bytes, digest_json, load_json
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import check_chain, head
+from governance.ledger.events import Entry
+from governance.ledger.guards import missing
 from governance.ledger.identity import (
     factors_digest,
     projector_digest,
@@ -19,14 +23,16 @@ from governance.ledger.identity import (
     version_digest,
 )
 from governance.ledger.lookup import every
+from governance.ledger.private import commitment
 from governance.ledger.tables import (
     Array,
     Dataset,
     Model,
     ModelVersion,
+    PolicyRecord,
+    PrivateText,
     ProjectorRecord,
     Report,
-    Request,
 )
 
 
@@ -63,23 +69,54 @@ class Verification:
         }
 
 
-def verify(ledger: Ledger) -> Verification:
-    """Check the whole ledger in one consistent read."""
+def verify(
+    ledger: Ledger, notes: Mapping[str, str] | None = None, signatures: bool = True
+) -> Verification:
+    """Check the whole ledger in one consistent read that streams: no table is held in memory.
+
+    Args:
+        ledger: what is checked.
+        notes: signed checkpoints found outside the ledger, by where they were found.
+        signatures: verify them; without, only that they are there, with keys that were valid.
+    """
     with ledger.read() as session:
-        # 1. The log: every digest, every link, no gap.
-        events, broken = check_chain(session)
-        faults = [] if broken is None else [Fault(f"event {broken.seq}", broken.problem)]
+        checkpoints = Checkpoints(session, notes or {})
+        log, replay = Log(checkpoints.sizes), Replay()
+        signed, shadows = Signatures(signatures), Shadows(session)
         checked: Counter[str] = Counter()
-        if broken is None:
-            # 2. Every event makes sense where it stands.
-            log = replay(session)
-            faults.extend(log.faults)
-            # 3. What lies in the tables has the digests it claims.
+        faults: list[Fault] = []
+        # 1. The log: every digest, link, time and tree node; every signature; every event makes sense and was
+        #    allowed where it stands; and the tables hold, in the same order, what it says.
+        for event in walk(session, log):
+            for found in _read(event, signed, replay):
+                faults.extend(
+                    [found] if isinstance(found, Fault) else _readable(shadows.expect(found))
+                )
+        if log.fault is not None:
+            faults.append(log.fault)
+        else:
+            faults.extend(log.node_faults)
+            faults.extend(_readable(shadows.finish()))
+            faults.extend(_readable(states(session, replay)))
+            # 2. What lies in the tables has the digests it claims.
             faults.extend(_readable(_contents(session, checked)))
-            # 4. The tables hold what the log says: no more, no less, nothing else.
-            faults.extend(_readable(compare(session, log)))
-        last = head(session)
-        return Verification(events, last.digest if last else None, checked, tuple(faults))
+        # 3. The guards that keep facts as they are.
+        faults.extend(Fault("the schema", problem) for problem in missing(session.connection()))
+        # 4. Every known tree head is one of this log.
+        faults.extend(checkpoints.check(log, signed))
+        checked |= shadows.counts | {"signatures": signed.checked, "checkpoints": len(checkpoints)}
+        head = log.head if log.count else None
+        return Verification(log.count, head, checked, tuple(faults))
+
+
+def _read(event: Entry, signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
+    try:
+        problem = signed.read(event, load_json(event.payload))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        problem = f"{event.action} makes no sense there"
+    if problem is not None:
+        yield Fault(f"event {event.seq}", problem)
+    yield from replay.read(event)
 
 
 def _readable(faults: Iterator[Fault]) -> Iterator[Fault]:
@@ -99,18 +136,19 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
         if digest_array(array.dtype, tuple(array.shape), array.data) != array.digest:
             yield Fault(f"array {array.digest}", "its bytes have another digest")
     for model in every(session, Model):
-        checked["models"] += 1
         if digest_json(model.labels) != model.labels_digest:
             yield Fault(f"model {model.name}", "its label space has another digest")
         bank = (model.bank_rows, model.bank_scores, model.bank_paraphrases)
         yield from _missing(f"model {model.name}", known, *bank)
     for dataset in every(session, Dataset):
-        checked["data sets"] += 1
         if digest_bytes(dataset.manifest.encode()) != dataset.digest:
             yield Fault(f"data set {dataset.name}", "its manifest has another digest")
-    checked["requests"] = sum(1 for _ in every(session, Request))
+    for policy in every(session, PolicyRecord):
+        if digest_bytes(policy.content.encode()) != policy.digest:
+            yield Fault(f"policy {policy.id}", "its content has another digest")
+    for text in every(session, PrivateText, chunk=50):
+        yield from _text(text)
     for projector in every(session, ProjectorRecord):
-        checked["projectors"] += 1
         name = f"projector {projector.id} of request {projector.request_id}"
         factors = factors_digest(projector.factor_a, projector.factor_b)
         if projector_digest(projector.recipe, factors) != projector.digest:
@@ -119,12 +157,20 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
         other = [*prototype_digests(projector.recipe), *text_digests(projector.recipe)]
         yield from _missing(name, known, *other)
     for report in every(session, Report, chunk=100):
-        checked["reports"] += 1
         if digest_bytes(report.content.encode()) != report.digest:
             yield Fault(f"report {report.id}", "its content has another digest")
     for version in every(session, ModelVersion):
-        checked["versions"] += 1
         yield from _version(version, known)
+
+
+def _text(text: PrivateText) -> Iterator[Fault]:
+    """A private text is what the log committed to, or it was erased as a whole."""
+    name = f"private text {text.id} of request {text.request_id}"
+    if text.salt is None or text.content is None:
+        if (text.salt, text.content, text.name) != (None, None, None):
+            yield Fault(name, "it was erased in part only")
+    elif commitment(text.salt, text.kind, text.content, text.name) != text.commitment:
+        yield Fault(name, "it is not what the log committed to")
 
 
 def _version(version: ModelVersion, known: set[str]) -> Iterator[Fault]:

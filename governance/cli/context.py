@@ -1,6 +1,8 @@
 """What every command shares: the global options, the workspace they lead to, and how results are printed."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from governance.errors import InvalidInputError
-from governance.settings import Settings, find_database, load_settings
+from governance.settings import KEYS_DIR, Settings, find_database, home_path, load_settings
 
 if TYPE_CHECKING:
+    from governance.evidence.keyring import Keyring
     from governance.ledger.database import Ledger
     from governance.registry import Registry
     from governance.workflow.tools import Tools
@@ -44,9 +47,17 @@ class Invocation:
         """The ledger."""
         from governance.ledger.database import Ledger
 
-        ledger = Ledger(find_database(self.home, self.database))
+        ledger = Ledger(find_database(self.home, self.database), self.keyring)
         click.get_current_context().call_on_close(ledger.dispose)
         return ledger
+
+    @cached_property
+    def keyring(self) -> "Keyring":
+        """Private keys of the workspace and the environment; read when something is signed."""
+        from governance.evidence.keyring import Keyring
+
+        acting = self.actor or os.environ.get("GOVERNANCE_ACTOR")
+        return Keyring(home_path(self.home) / KEYS_DIR, acting, ask_passphrase)
 
     @cached_property
     def registry(self) -> "Registry":
@@ -154,6 +165,14 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
 def fraction(value: float | None) -> str:
     """An accuracy for people."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def ask_passphrase(what: str) -> str | None:
+    """Passphrase of an encrypted key, if somebody is there to be asked."""
+    if not sys.stdin.isatty():
+        return None
+    answer: str = click.prompt(f"Passphrase of {what}", hide_input=True, err=True)
+    return answer
 
 
 @contextmanager

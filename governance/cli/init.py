@@ -37,7 +37,7 @@ def init(invocation: Invocation, admin: str | None) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)  # reasons may be personal data
     except OSError as error:
         raise InvalidInputError(f"{home} cannot be made: {error.strerror}") from error
-    ledger = Ledger(settings.database_url)
+    ledger = Ledger(settings.database_url, invocation.keyring)
     click.get_current_context().call_on_close(ledger.dispose)
     upgrade(ledger)
     Registry(settings.tracking_uri, settings.artifact_dir).check()
@@ -49,7 +49,7 @@ def init(invocation: Invocation, admin: str | None) -> None:
     config.chmod(0o600)
     click.echo(f"Workspace {home} is ready.")
     if is_first:
-        click.echo(f"First admin: {name}")
+        click.echo(f"First admin: {name}, whose signing key lies in {settings.keys_dir}")
     else:
         click.echo("The ledger has its actors already; add yourself with an admin's help.")
 

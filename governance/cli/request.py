@@ -25,7 +25,8 @@ from governance.unlearning.recipe import HYPERPARAMETERS, REDIRECT_ONLY, Method,
 
 _BASES = [basis.value for basis in Basis]
 _DAY = click.DateTime(["%Y-%m-%d"])
-_KEPT = "Why; kept for ever, so no personal data."
+_KEPT = "Why; kept until the request is redacted, the log holds a salted commitment."
+_COMMENT = "What to say about it; kept until the request is redacted."
 
 
 _METHODS = [method.value for method in Method]
@@ -147,8 +148,10 @@ def show(invocation: Invocation, number: int) -> None:
     from governance.ledger.lookup import find_request
     from governance.reports.records import report_record, request_record
     from governance.workflow.gates import gates_of
+    from governance.workflow.policies import current
 
     with invocation.ledger.read() as session:
+        rules, _ = current(session)
         row = find_request(session, number)
         record = request_record(row)
         report = report_record(row.projector.report) if row.projector else None
@@ -158,7 +161,7 @@ def show(invocation: Invocation, number: int) -> None:
         if report is not None:
             click.echo(describe_capacity(report["capacity"]))
             print_report(report)
-            gates = gates_of(report, invocation.settings.gates)
+            gates = gates_of(report, rules.gates)
             print_gates([gate.to_dict() for gate in gates], report["strength"])
 
     invocation.emit(record | {"report": report}, print_)
@@ -258,26 +261,40 @@ def evaluate(invocation: Invocation, number: int, dataset: str | None) -> None:
 
 @request.command()
 @click.argument("number", metavar="ID", type=NUMBER)
-@click.option("--comment", help="Kept for ever, so no personal data.")
+@click.option("--comment", help=_COMMENT)
 @click.option(
     "--projector", metavar="DIGEST",
     help="Only if this is still the projector; the first digits are enough.",
 )  # fmt: skip
+@click.option(
+    "--break-glass", is_flag=True,
+    help="As an admin, in an emergency: without four eyes and quorum. Needs --comment; every report says so.",
+)  # fmt: skip
 @common
 @pass_invocation
 def approve(
-    invocation: Invocation, number: int, comment: str | None, projector: str | None
+    invocation: Invocation,
+    number: int,
+    comment: str | None,
+    projector: str | None,
+    break_glass: bool,
 ) -> None:
-    """Approve the projector and report of request ID, as somebody who neither filed nor prepared it."""
+    """Approve the projector and report of request ID, as somebody who neither filed nor prepared it.
+
+    It is approved once as many people have approved it as the policy demands.
+    """
     from governance.workflow import requests
 
-    requests.approve(invocation.ledger, invocation.acting, number, comment, projector)
-    _print_changed(invocation, number, "Approved")
+    done = requests.approve(
+        invocation.ledger, invocation.acting, number, comment, projector, break_glass
+    )
+    verb = "Approved" if done.complete or break_glass else str(done)
+    _print_changed(invocation, number, verb)
 
 
 @request.command()
 @click.argument("number", metavar="ID", type=NUMBER)
-@click.option("--comment", help="Kept for ever, so no personal data.")
+@click.option("--comment", help=_COMMENT)
 @common
 @pass_invocation
 def reject(invocation: Invocation, number: int, comment: str | None) -> None:
@@ -378,11 +395,13 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
     from governance.ledger.tables import Report
     from governance.reports.records import report_record
     from governance.workflow.gates import gates_of
+    from governance.workflow.policies import current
 
     record = _record(invocation, number)
     with invocation.ledger.read() as session:
         report = report_record(session.get_one(Report, report_id))
-    gates = [gate.to_dict() for gate in gates_of(report, invocation.settings.gates)]
+        rules, _ = current(session)
+    gates = [gate.to_dict() for gate in gates_of(report, rules.gates)]
     projector = record["projector"]
     settings, used = projector["recipe"]["hyperparameters"], report["capacity"]
 

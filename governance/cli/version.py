@@ -66,13 +66,15 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
     from governance.reports.records import report_record
     from governance.workflow import versions
     from governance.workflow.gates import gates_of
+    from governance.workflow.policies import current
 
     report_id = versions.evaluate_version(
         invocation.tools, invocation.acting, model, number, dataset
     )
     with invocation.ledger.read() as session:
         report = report_record(session.get_one(Report, report_id))
-    gates = [gate.to_dict() for gate in gates_of(report, invocation.settings.gates)]
+        rules, _ = current(session)
+    gates = [gate.to_dict() for gate in gates_of(report, rules.gates)]
 
     def print_() -> None:
         print_report(report)
@@ -88,7 +90,7 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
 @common
 @pass_invocation
 def promote(invocation: Invocation, number: int, model: str | None) -> None:
-    """Serve version N: alias champion, if it passes the gates of governance.toml."""
+    """Serve version N: alias champion, if it passes the gates of the policy."""
     from governance.workflow import release
 
     name, number = release.promote(
@@ -97,7 +99,6 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
         invocation.acting,
         model,
         number,
-        invocation.settings.gates,
     )
     print_version(invocation, name, number, "Promoted: ")
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import Connection, make_url
@@ -11,6 +12,10 @@ from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlalchemy.orm import Session
 
 from governance.errors import ConflictError, UnavailableError
+from governance.ledger.signers import KEYS
+
+if TYPE_CHECKING:
+    from governance.evidence.keyring import Keys
 
 __all__ = [
     "HEAD",
@@ -41,13 +46,18 @@ class Ledger:
     held while images are encoded.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: "Keys | None" = None) -> None:
         """Open `url` without touching it.
+
+        Args:
+            url: of the database.
+            keys: private keys with which events are signed; without them the ledger can only be read.
 
         Raises:
             UnavailableError: the URL cannot be used.
         """
         self.url = url
+        self.keys = keys
         try:
             self.engine = _make_engine(url)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
@@ -66,7 +76,8 @@ class Ledger:
             engine.dialect.name == "postgresql"
         ):  # by default every statement would see another state
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with explained(self.url), Session(engine, expire_on_commit=False) as session:
+        info = {KEYS: self.keys}
+        with explained(self.url), Session(engine, expire_on_commit=False, info=info) as session:
             check_revision(session.connection(), self.url)
             yield session
 
@@ -82,7 +93,8 @@ class Ledger:
             ConflictError: another writer held the lock too long or changed the same thing.
         """
         engine = self.engine.execution_options(**{_WRITE: True})
-        with explained(self.url), Session(engine, expire_on_commit=False) as session:
+        info = {KEYS: self.keys}
+        with explained(self.url), Session(engine, expire_on_commit=False, info=info) as session:
             connection = session.connection()
             if connection.dialect.name == "postgresql":
                 session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'"))

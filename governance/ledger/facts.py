@@ -5,13 +5,17 @@ One function for each table, so that the two can never speak of different things
 
 from typing import Any
 
-from governance.digests import digest_json
+from governance.digests import digest_bytes, digest_json
 from governance.ledger.tables import (
     Actor,
+    ActorKey,
+    CheckpointRecord,
     Dataset,
     Decision,
     Model,
     ModelVersion,
+    PolicyRecord,
+    PrivateText,
     ProjectorRecord,
     Report,
     Request,
@@ -23,6 +27,31 @@ Facts = dict[str, Any]
 def actor_facts(actor: Actor) -> Facts:
     """Who somebody is and what they may do."""
     return {"name": actor.name, "roles": actor.roles, "active": actor.active}
+
+
+def key_facts(key: ActorKey) -> Facts:
+    """A public key."""
+    return {"key_id": key.key_id, "public_key": key.public_key}
+
+
+def policy_facts(policy: PolicyRecord) -> Facts:
+    """Which rules, adopted by whom."""
+    return {
+        "digest": policy.digest,
+        "adopted_by": policy.adopted_by,
+        "adopted_at": policy.adopted_at.isoformat(),
+    }
+
+
+def checkpoint_facts(checkpoint: CheckpointRecord) -> Facts:
+    """Which tree head was signed with which key."""
+    return {
+        "size": checkpoint.size,
+        "root": checkpoint.root,
+        "key_id": checkpoint.key_id,
+        "note": digest_bytes(checkpoint.note.encode()),
+        "taken_at": checkpoint.taken_at.isoformat(),
+    }
 
 
 def model_facts(model: Model) -> Facts:
@@ -54,8 +83,7 @@ def dataset_facts(dataset: Dataset) -> Facts:
 
 
 def request_facts(request: Request) -> Facts:
-    """What is asked, by whom, until when; reason and subject only as a salted commitment."""
-    private = {"reason": request.private.reason, "subject_ref": request.private.subject_ref}
+    """What is asked, by whom, until when."""
     return {
         "model": request.model.name,
         "targets": [{"class": t.label, "domain": t.domain} for t in request.targets],
@@ -63,8 +91,13 @@ def request_facts(request: Request) -> Facts:
         "due_at": request.due_at.isoformat(),
         "filed_by": request.filed_by,
         "filed_at": request.filed_at.isoformat(),
-        "private_commitment": digest_json([request.private.salt, private]),
+        "retention": request.retention,
     }
+
+
+def text_facts(text: PrivateText) -> Facts:
+    """That something was written or attached; what, only as a salted commitment."""
+    return {"kind": text.kind, "commitment": text.commitment}
 
 
 def projector_facts(projector: ProjectorRecord) -> Facts:
@@ -95,10 +128,12 @@ def decision_facts(decision: Decision) -> Facts:
     return {
         "ruling": decision.ruling,
         "actor": decision.actor,
-        "comment": decision.comment,
         "decided_at": decision.decided_at.isoformat(),
         "projector_digest": decision.projector_digest,
         "report_digest": decision.report_digest,
+        "policy_digest": decision.policy_digest,
+        "break_glass": decision.break_glass,
+        "comment": decision.comment.commitment if decision.comment else None,
     }
 
 

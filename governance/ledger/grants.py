@@ -11,8 +11,10 @@ from governance.ledger.database import VERSION_TABLE
 from governance.ledger.tables import Base
 
 _CHANGES = {
+    "actor_keys": ("retired_at",),
     "actors": ("active",),
     "aliases": ("version_id",),
+    "private_texts": ("salt", "name", "content"),
     "requests": ("state", "due_at"),
 }
 """The columns that the program updates. It deletes no row of any table."""

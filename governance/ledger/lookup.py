@@ -1,12 +1,12 @@
 """Finding records by the names and numbers that people use."""
 
 from collections.abc import Collection, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import inspect, select
 
 from governance.datasets import DatasetRole
-from governance.errors import InvalidInputError, NotFoundError
+from governance.errors import IntegrityError, InvalidInputError, NotFoundError
 from governance.ledger.database import Session
 from governance.ledger.names import with_article
 from governance.ledger.tables import (
@@ -17,6 +17,8 @@ from governance.ledger.tables import (
     Event,
     Model,
     ModelVersion,
+    PolicyRecord,
+    PrivateText,
     Request,
 )
 from governance.states import ACTIVE_STATES
@@ -28,6 +30,11 @@ def every(session: Session, table: type[Row], chunk: int = 1000) -> Iterator[Row
     """All rows of a table by primary key, at most `chunk` in memory at once."""
     query = select(table).order_by(*inspect(table).primary_key)
     yield from session.scalars(query.execution_options(yield_per=chunk))
+
+
+def primary_key(row: Base) -> tuple[Any, ...]:
+    """Values of a row's primary key."""
+    return tuple(inspect(row).identity or ())
 
 
 def check_free(
@@ -126,6 +133,12 @@ def find_request(session: Session, number: int) -> Request:
     return request
 
 
+def find_text(session: Session, commitment: str) -> PrivateText | None:
+    """The private text of an event's commitment."""
+    query = select(PrivateText).where(PrivateText.commitment == commitment)
+    return session.scalars(query).first()
+
+
 def find_version(session: Session, model: Model, number: int) -> ModelVersion:
     """Version of a model by its number.
 
@@ -185,6 +198,19 @@ def aliases_of(session: Session, version: ModelVersion) -> list[str]:
     """Names of the aliases at a version."""
     query = select(Alias.name).where(Alias.version_id == version.id)
     return list(session.scalars(query.order_by(Alias.name)))
+
+
+def policy_in_force(session: Session) -> PolicyRecord:
+    """The newest policy.
+
+    Raises:
+        IntegrityError: there is none, which founding a ledger makes impossible.
+    """
+    query = select(PolicyRecord).order_by(PolicyRecord.id.desc()).limit(1)
+    policy = session.scalars(query).first()
+    if policy is None:
+        raise IntegrityError("the ledger holds no policy; restore it from a backup")
+    return policy
 
 
 def newest_events(session: Session, subject: str, action: str) -> Iterator[Event]:

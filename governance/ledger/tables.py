@@ -43,7 +43,32 @@ class Event(Base):
     subject: Mapped[str] = mapped_column(String(200), index=True)
     payload: Mapped[str] = mapped_column(Text)
     prev_digest: Mapped[str] = mapped_column(Digest, unique=True)
+    key_id: Mapped[str | None] = mapped_column(Digest)
+    signature: Mapped[str | None] = mapped_column(String(88))
     digest: Mapped[str] = mapped_column(Digest, unique=True)
+
+
+class TreeNode(Base):
+    """Root of a full subtree of the Merkle tree over the events; `governance.ledger.tree` writes and reads it."""
+
+    __tablename__ = "tree_nodes"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class CheckpointRecord(Base):
+    """A signed tree head; `note` is the whole signed note."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    root: Mapped[str] = mapped_column(String(64))
+    key_id: Mapped[str] = mapped_column(Digest)
+    note: Mapped[str] = mapped_column(Text)
+    taken_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Array(Base):
@@ -67,6 +92,35 @@ class Actor(Base):
     roles: Mapped[list[str]] = mapped_column(JSON)
     active: Mapped[bool] = mapped_column(default=True)
     added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    keys: Mapped[list["ActorKey"]] = relationship(order_by="ActorKey.id", back_populates="actor")
+
+
+class ActorKey(Base):
+    """An actor's public key; it is valid from the event that announces it to the one that retires it."""
+
+    __tablename__ = "actor_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    actor_id: Mapped[int] = mapped_column(ForeignKey("actors.id"), index=True)
+    key_id: Mapped[str] = mapped_column(Digest, unique=True)
+    public_key: Mapped[str] = mapped_column(String(44))
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    actor: Mapped[Actor] = relationship(back_populates="keys")
+
+
+class PolicyRecord(Base):
+    """A policy that was adopted; the newest is in force. `content` is canonical JSON and `digest` its digest."""
+
+    __tablename__ = "policies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(Digest)
+    content: Mapped[str] = mapped_column(Text)
+    adopted_by: Mapped[str] = mapped_column(String(200))
+    adopted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Model(Base):
@@ -118,10 +172,13 @@ class Request(Base):
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
     filed_by: Mapped[str] = mapped_column(String(200))
     filed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    retention: Mapped[str] = mapped_column(String(40))
+    held: Mapped[bool] = mapped_column(default=False)
+    redacted: Mapped[bool] = mapped_column(default=False)
 
     model: Mapped[Model] = relationship()
     targets: Mapped[list["RequestTarget"]] = relationship(order_by="RequestTarget.id")
-    private: Mapped["RequestPrivate"] = relationship()
+    texts: Mapped[list["PrivateText"]] = relationship(order_by="PrivateText.id")
     decisions: Mapped[list["Decision"]] = relationship(order_by="Decision.id")
     projectors: Mapped[list["ProjectorRecord"]] = relationship(order_by="ProjectorRecord.id")
 
@@ -142,15 +199,23 @@ class RequestTarget(Base):
     domain: Mapped[str | None] = mapped_column(String(200))
 
 
-class RequestPrivate(Base):
-    """What may be personal data. The log holds only a salted commitment, so this stays erasable."""
+class PrivateText(Base):
+    """What people wrote or attached, which may be personal data.
 
-    __tablename__ = "request_private"
+    The log holds only `commitment`, a digest salted with `salt`, so name, salt and content stay erasable.
+    """
 
-    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), primary_key=True)
-    salt: Mapped[str] = mapped_column(String(64))
-    subject_ref: Mapped[str | None] = mapped_column(Text)
-    reason: Mapped[str | None] = mapped_column(Text)
+    __tablename__ = "private_texts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    scheme: Mapped[str] = mapped_column(String(20))
+    salt: Mapped[str | None] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(Text)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    commitment: Mapped[str] = mapped_column(Digest, index=True)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ProjectorRecord(Base):
@@ -194,6 +259,8 @@ class Report(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     dataset: Mapped[Dataset] = relationship()
+    projector: Mapped[ProjectorRecord | None] = relationship(viewonly=True)
+    version: Mapped["ModelVersion | None"] = relationship(viewonly=True)
 
 
 class Decision(Base):
@@ -205,10 +272,15 @@ class Decision(Base):
     request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), index=True)
     ruling: Mapped[str] = mapped_column(String(20))
     actor: Mapped[str] = mapped_column(String(200))
-    comment: Mapped[str | None] = mapped_column(Text)
+    projector_id: Mapped[int | None] = mapped_column(ForeignKey("projectors.id"))
     projector_digest: Mapped[str | None] = mapped_column(Digest)
     report_digest: Mapped[str | None] = mapped_column(Digest)
+    policy_digest: Mapped[str] = mapped_column(Digest)
+    break_glass: Mapped[bool] = mapped_column(default=False)
+    comment_id: Mapped[int | None] = mapped_column(ForeignKey("private_texts.id"))
     decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    comment: Mapped[PrivateText | None] = relationship()
 
 
 class ModelVersion(Base):
@@ -263,7 +335,11 @@ class Alias(Base):
 
 IMMUTABLE_TABLES = (
     "events",
+    "tree_nodes",
+    "checkpoints",
+    "policies",
     "arrays",
+    "models",
     "request_targets",
     "projectors",
     "evaluation_reports",

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from governance.digests import load_json
 from governance.errors import InvalidInputError
 from governance.ledger.database import Session
 from governance.ledger.events import head, stream
-from governance.ledger.tables import ModelVersion, Request
+from governance.ledger.lookup import find_text
+from governance.ledger.private import words
+from governance.ledger.tables import Event, ModelVersion, Request
 from governance.ledger.types import now
 from governance.reports.records import (
     event_record,
@@ -82,13 +85,24 @@ def _model(model: Any) -> dict[str, Any]:
 
 
 def _history(session: Session, subjects: Sequence[str]) -> list[dict[str, Any]]:
-    events = [event_record(event) for subject in subjects for event in stream(session, subject)]
+    events = [
+        event_record(event) | {"texts": _texts(session, event)}
+        for subject in subjects
+        for event in stream(session, subject)
+    ]
     return sorted(events, key=lambda event: int(event["seq"]))
 
 
+def _texts(session: Session, event: Event) -> list[str]:
+    """What was said with an event, unless it was erased; attachments are not shown."""
+    said = load_json(event.payload).get("texts", ())
+    found = (words(find_text(session, text["commitment"])) for text in said)
+    return [text for text in found if text is not None]
+
+
 def _stamp(session: Session) -> dict[str, Any]:
-    last = head(session)
+    seq, digest, _ = head(session)
     return {
         "made_at": now().isoformat(timespec="seconds"),
-        "ledger_head": {"seq": last.seq, "digest": last.digest} if last else None,
+        "ledger_head": {"seq": seq, "digest": digest},
     }

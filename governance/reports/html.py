@@ -411,8 +411,7 @@ def _decision(
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:
     payload = event["payload"]
-    notes = [payload.get("reason"), payload.get("decision", {}).get("comment")]
-    notes = [str(note) for note in notes if note]
+    notes = [str(note) for note in (payload.get("reason"), *event["texts"]) if note]
     if "was_due_at" in payload:
         notes.append(f"from {moment(payload['was_due_at'])} to {moment(payload['due_at'])}")
     return {**event, "words": ACTIONS.get(event["action"]), "notes": notes}

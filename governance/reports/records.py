@@ -6,6 +6,7 @@ from governance.digests import load_json
 from governance.ledger.database import Session
 from governance.ledger.identity import edited_sides
 from governance.ledger.lookup import aliases_of
+from governance.ledger.private import first, words
 from governance.ledger.tables import (
     Actor,
     Dataset,
@@ -13,6 +14,7 @@ from governance.ledger.tables import (
     Event,
     Model,
     ModelVersion,
+    PrivateText,
     ProjectorRecord,
     Report,
     Request,
@@ -23,11 +25,12 @@ from governance.unlearning.targets import Target, describe_all
 
 
 def actor_record(actor: Actor) -> dict[str, Any]:
-    """An actor."""
+    """An actor and their valid keys."""
     return {
         "name": actor.name,
         "roles": actor.roles,
         "active": actor.active,
+        "keys": [key.key_id for key in actor.keys if key.retired_at is None],
         "added_at": actor.added_at.isoformat(),
     }
 
@@ -77,8 +80,14 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
         "targets": [target.to_dict() for target in targets],
         "scope": describe_all(targets),
         "basis": request.basis,
-        "reason": request.private.reason,
-        "subject_ref": request.private.subject_ref,
+        "reason": words(first(request, "reason")),
+        "subject_ref": words(first(request, "subject_ref")),
+        "attachments": [
+            attachment_record(text) for text in request.texts if text.kind == "attachment"
+        ],
+        "retention": request.retention,
+        "held": request.held,
+        "redacted": request.redacted,
         "filed_by": request.filed_by,
         "filed_at": request.filed_at.isoformat(),
         "due_at": request.due_at.isoformat(),
@@ -112,10 +121,23 @@ def decision_record(decision: Decision) -> dict[str, Any]:
     return {
         "ruling": decision.ruling,
         "actor": decision.actor,
-        "comment": decision.comment,
+        "comment": words(decision.comment),
+        "break_glass": decision.break_glass,
         "projector_digest": decision.projector_digest,
         "report_digest": decision.report_digest,
+        "policy_digest": decision.policy_digest,
         "decided_at": decision.decided_at.isoformat(),
+    }
+
+
+def attachment_record(text: PrivateText) -> dict[str, Any]:
+    """An attachment without its content; name and size are gone with it if it was erased."""
+    return {
+        "id": text.id,
+        "name": text.name,
+        "bytes": None if text.content is None else len(text.content),
+        "commitment": text.commitment,
+        "added_at": text.added_at.isoformat(),
     }
 
 
@@ -157,5 +179,7 @@ def event_record(event: Event) -> dict[str, Any]:
         "subject": event.subject,
         "payload": load_json(event.payload),
         "prev_digest": event.prev_digest,
+        "key_id": event.key_id,
+        "signature": event.signature,
         "digest": event.digest,
     }

@@ -1,43 +1,69 @@
-"""Who acts."""
+"""Who acts, and with which keys."""
 
 from collections.abc import Sequence
 
 from governance.errors import InvalidInputError, RefusedError
+from governance.evidence.keys import PublicKey
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
-from governance.ledger.facts import actor_facts
+from governance.ledger.facts import actor_facts, key_facts
 from governance.ledger.lookup import check_free, every, find_actor
 from governance.ledger.names import check_name
-from governance.ledger.tables import Actor
+from governance.ledger.signers import KeyMaker
+from governance.ledger.tables import Actor, ActorKey
 from governance.ledger.types import now
+from governance.policy import Policy
 from governance.states import Role
+from governance.workflow.policies import enact
+from governance.workflow.refusals import recorded
 from governance.workflow.transition import check_reason, require
 
 
-def found(ledger: Ledger, name: str) -> bool:
-    """Add the first admin of a ledger that knows nobody yet.
+def found(ledger: Ledger, name: str, policy: Policy | None = None) -> bool:
+    """Begin a ledger that knows nobody yet: its first admin, whose key signs the first event, and its policy.
 
     Returns:
         Whether it did; a ledger that is shared by workspaces has its admin already.
     """
-    with ledger.write() as session:
+    with ledger.read() as session:
         if next(every(session, Actor), None) is not None:
             return False
-        _add(session, name, name, [Role.ADMIN])
+    with KeyMaker(ledger.keys, name) as key, ledger.write() as session:
+        if next(every(session, Actor), None) is not None:  # pragma: no cover — two at once
+            raise RefusedError("somebody else founded this ledger meanwhile")
+        _add(session, name, name, [Role.ADMIN], key)
+        enact(session, name, policy or Policy(), "the ledger begins")
         return True
 
 
-def add(ledger: Ledger, actor: str, name: str, roles: Sequence[Role]) -> None:
+@recorded("add", "actor", "name")
+def add(
+    ledger: Ledger, actor: str, name: str, roles: Sequence[Role], public: PublicKey | None = None
+) -> None:
     """Add somebody.
+
+    Args:
+        ledger: where it is recorded.
+        actor: an admin.
+        name: of the new actor.
+        roles: what they may do.
+        public: their public key; without it a key pair is made and kept in the ledger's keyring.
 
     Raises:
         InvalidInputError: the name is taken or cannot be used, or no role is given.
     """
-    with ledger.write() as session:
+    check_name("actor", name)
+    if not roles:
+        raise InvalidInputError("name at least one role with --role")
+    with ledger.read() as session:
         require(session, actor, "actor.manage")
-        _add(session, actor, name, roles)
+        check_free(session, Actor, "actor", name)
+    with KeyMaker(ledger.keys, name, public) as key, ledger.write() as session:
+        require(session, actor, "actor.manage")
+        _add(session, actor, name, roles, key)
 
 
+@recorded("deactivate", "actor", "name")
 def deactivate(ledger: Ledger, actor: str, name: str, reason: str) -> None:
     """Take away somebody's right to act; what they did stays valid.
 
@@ -56,12 +82,55 @@ def deactivate(ledger: Ledger, actor: str, name: str, reason: str) -> None:
         append(session, actor, "actor.deactivated", f"actor:{name}", {"reason": reason})
 
 
-def _add(session: Session, actor: str, name: str, roles: Sequence[Role]) -> None:
-    check_name("actor", name)
-    if not roles:
-        raise InvalidInputError("name at least one role with --role")
+@recorded("rotate the key of", "actor", "name")
+def rotate_key(
+    ledger: Ledger, actor: str, name: str, reason: str, public: PublicKey | None = None
+) -> str:
+    """Give somebody a new key. The old one signs nothing any more; what it signed stays valid.
+
+    Args:
+        ledger: where it is recorded.
+        actor: they themselves, or an admin if their key is lost or stolen.
+        name: whose key.
+        reason: why.
+        public: the new public key; without it a key pair is made and kept in the ledger's keyring.
+
+    Returns:
+        Id of the new key.
+
+    Raises:
+        RefusedError: the actor is deactivated, or not the one whose key it is and no admin.
+    """
+    check_reason(reason)
+    with KeyMaker(ledger.keys, name, public) as key, ledger.write() as session:
+        require(session, actor, "actor.rotate-own-key" if name == actor else "actor.manage")
+        person = find_actor(session, name)
+        if not person.active:
+            raise RefusedError(f"actor {name!r} is deactivated")
+        old = [row for row in person.keys if row.retired_at is None]
+        row = _key(key)
+        payload = {
+            "key": key_facts(row),
+            "retired": [known.key_id for known in old],
+            "reason": reason,
+        }
+        append(session, actor, "actor.key_rotated", f"actor:{name}", payload)
+        for known in old:
+            known.retired_at = row.added_at
+        person.keys.append(row)
+        return row.key_id
+
+
+def _add(session: Session, actor: str, name: str, roles: Sequence[Role], key: PublicKey) -> None:
     check_free(session, Actor, "actor", name)
     values = sorted({role.value for role in roles})
-    person = Actor(name=name, roles=values, active=True, added_at=now())
+    row = _key(key)
+    person = Actor(name=name, roles=values, active=True, added_at=now(), keys=[row])
     session.add(person)
-    append(session, actor, "actor.added", f"actor:{name}", {"actor": actor_facts(person)})
+    session.flush()
+    payload = {"actor": actor_facts(person) | {"key": key_facts(row)}}
+    append(session, actor, "actor.added", f"actor:{name}", payload)
+
+
+def _key(key: PublicKey) -> ActorKey:
+    return ActorKey(key_id=key.key_id, public_key=key.to_base64(), added_at=now())

@@ -11,9 +11,11 @@ from governance.ledger.names import check_name
 from governance.ledger.tables import Dataset
 from governance.ledger.types import now
 from governance.progress import Meter, silent
+from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
 
 
+@recorded("add", "dataset", "name")
 def add(
     ledger: Ledger,
     actor: str,

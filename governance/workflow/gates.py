@@ -1,13 +1,13 @@
-"""The gates of a workspace, held against a report."""
+"""The gates of the policy, held against a report."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from governance.settings import GateLimits
+from governance.policy import Gates
 from governance.unlearning.gates import Gate, check_gates
 
 
-def gates_of(content: Mapping[str, Any], limits: GateLimits) -> list[Gate]:
+def gates_of(content: Mapping[str, Any], limits: Gates) -> list[Gate]:
     """Gates on one report of a request or a version."""
     if content["kind"] == "version":
         entries = [entry for entry in content["requests"] if entry["active"]]

@@ -19,6 +19,7 @@ from governance.unlearning.bank import build_bank
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import identity
 from governance.workflow.aliases import CHAMPION
+from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
 
@@ -26,6 +27,7 @@ BASE_VERSION = 1
 """Number of the version that is the unedited base model."""
 
 
+@recorded("register", "model", "name")
 def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelSpace) -> None:
     """Register a base model: load it, find and probe its fold path, embed its label space.
 

@@ -42,6 +42,7 @@ from governance.workflow.measure import (
 )
 from governance.workflow.models import base_model, check_text_side
 from governance.workflow.prototypes import Wanted, make_prototypes, read_shots
+from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance, check_action, require
 
@@ -63,6 +64,7 @@ class _Task:
     dataset: EvalSet
 
 
+@recorded("prepare", "request", "request_id")
 def prepare(
     tools: Tools,
     actor: str,
@@ -173,6 +175,7 @@ def prepare(
         return record.id, report.id
 
 
+@recorded("evaluate", "request", "request_id")
 def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | None) -> int:
     """Measure the newest projector of a request on another data set; its state stays.
 

@@ -14,21 +14,23 @@ from governance.ledger.lookup import (
     newest_events,
 )
 from governance.ledger.tables import Model, ModelVersion
+from governance.policy import Gates
 from governance.registry import Registry
-from governance.settings import GateLimits
 from governance.states import ACTIVE_STATES, Action, State
 from governance.workflow.aliases import CHAMPION, champion_number, mirror, subject_of, take_alias
 from governance.workflow.gates import gates_of
+from governance.workflow.policies import current
+from governance.workflow.refusals import recorded
 from governance.workflow.transition import advance, check_reason, require
 
 
+@recorded("promote", "version", "model_name", "number")
 def promote(
     ledger: Ledger,
     registry: Registry,
     actor: str,
     model_name: str | None,
     number: int,
-    limits: GateLimits,
 ) -> tuple[str, int]:
     """Serve a version: alias ``champion``, if it passes every gate on every report.
 
@@ -60,16 +62,19 @@ def promote(
                 "promoting it would bring that back; use `governance version rollback --to "
                 f"{number}` if that is meant"
             )
+        rules, policy_digest = current(session)
         payload = {
             "version_digest": version.digest,
             "report_digests": [report.digest for report in version.reports],
-            "gates": _check_gates(version, limits),
+            "policy_digest": policy_digest,
+            "gates": _check_gates(version, rules.gates),
         }
         name, registry_version = model.name, version.registry_version
     _move(ledger, registry, actor, name, number, registry_version, served, payload)
     return name, number
 
 
+@recorded("roll back", "model", "model_name")
 def roll_back(
     ledger: Ledger,
     registry: Registry,
@@ -232,7 +237,7 @@ def _check_members(session: Session, version: ModelVersion) -> None:
             )
 
 
-def _check_gates(version: ModelVersion, limits: GateLimits) -> list[dict[str, Any]]:
+def _check_gates(version: ModelVersion, limits: Gates) -> list[dict[str, Any]]:
     """Every gate on every report, refused if one fails."""
     results: list[dict[str, Any]] = []
     failed = []
@@ -243,7 +248,7 @@ def _check_gates(version: ModelVersion, limits: GateLimits) -> list[dict[str, An
                 failed.append(f"{gate.describe()} on {report.dataset.name}")
     if failed:
         raise RefusedError(
-            f"version {version.number} fails {'; '.join(failed)} (limits: [gates] in "
-            "governance.toml)"
+            f"version {version.number} fails {'; '.join(failed)} (the limits are those of the policy; see "
+            "`governance policy show`)"
         )
     return results

@@ -1,24 +1,57 @@
 """Filing a request and deciding on it: everything that needs only the ledger."""
 
-import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from governance.errors import ConflictError, InvalidInputError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
-from governance.ledger.facts import decision_facts, request_facts
+from governance.ledger.facts import decision_facts, request_facts, text_facts
 from governance.ledger.lookup import find_model, find_request
-from governance.ledger.tables import Decision, Request, RequestPrivate, RequestTarget
+from governance.ledger.private import keep
+from governance.ledger.tables import Decision, Request, RequestTarget
 from governance.ledger.types import now
+from governance.policy import Policy, scope_of
 from governance.states import Action, Basis
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.targets import Target, check_targets
-from governance.workflow.transition import advance, check_reason, check_text, require, subject
+from governance.workflow.policies import current
+from governance.workflow.refusals import recorded
+from governance.workflow.transition import (
+    advance,
+    check_action,
+    check_reason,
+    check_text,
+    require,
+    subject,
+)
 
 DEFAULT_DAYS = 30
 """Days until a request is due if nothing else is said; GDPR Art. 12(3) gives one month."""
+
+
+REASON = "reason"
+SUBJECT_REF = "subject_ref"
+COMMENT = "comment"
+"""Kinds of private texts."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """How many people have approved a preparation, and how many must."""
+
+    given: int
+    needed: int
+
+    def __str__(self) -> str:
+        return f"Approval {self.given} of {self.needed} for"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the quorum is reached."""
+        return self.given >= self.needed
 
 
 class Ruling(StrEnum):
@@ -28,6 +61,7 @@ class Ruling(StrEnum):
     REJECTION = "rejection"
 
 
+@recorded("file", "model", "model")
 def file(
     ledger: Ledger,
     actor: str,
@@ -37,6 +71,7 @@ def file(
     reason: str,
     subject_ref: str | None = None,
     due: datetime | None = None,
+    retention: str | None = None,
 ) -> int:
     """File a forget request.
 
@@ -49,6 +84,7 @@ def file(
         reason: why, in words; kept erasable, the log holds a salted commitment.
         subject_ref: the case or person it concerns; kept erasable likewise.
         due: when it must be done, in `DEFAULT_DAYS` if not given.
+        retention: class of the policy that says for how long reason and subject are kept after the end.
 
     Returns:
         The request's id.
@@ -63,6 +99,7 @@ def file(
         record = find_model(session, model)
         check_targets(targets, LabelSpace.from_dict(record.labels))
         filed_at = now()
+        rules, _ = current(session)
         due_at = (due or filed_at + timedelta(days=DEFAULT_DAYS)).astimezone(UTC)
         _check_due(due_at, filed_at)
         request = Request(
@@ -72,45 +109,67 @@ def file(
             filed_by=actor,
             filed_at=filed_at,
             targets=[RequestTarget(label=t.label, domain=t.domain) for t in targets],
-            private=RequestPrivate(
-                salt=secrets.token_hex(32), reason=reason, subject_ref=subject_ref
-            ),
+            retention=_retention(rules, retention),
         )
+        texts = [keep(request, REASON, reason)]
+        if subject_ref is not None:
+            texts.append(keep(request, SUBJECT_REF, subject_ref))
         session.add(request)
         session.flush()
-        payload = {"request": request_facts(request)}
+        payload = {
+            "request": request_facts(request),
+            "texts": [text_facts(text) for text in texts],
+        }
         append(session, actor, "request.filed", subject(request), payload)
         return request.id
 
 
+@recorded("approve", "request", "request_id")
 def approve(
     ledger: Ledger,
     actor: str,
     request_id: int,
     comment: str | None = None,
     projector: str | None = None,
-) -> None:
+    break_glass: bool = False,
+) -> Approval:
     """Approve exactly the projector and report that the newest preparation made.
+
+    The request is approved once as many people have approved it as the policy in force demands.
 
     Args:
         ledger: where it is recorded.
         actor: who approves.
         request_id: the request.
-        comment: why; part of the log for ever.
+        comment: why; kept erasable, the log holds a salted commitment.
         projector: digest, or its beginning, of the projector that the actor looked at.
+        break_glass: without four eyes and quorum, in an emergency; a comment is needed, and every report says so.
 
     Raises:
-        RefusedError: the actor filed or prepared it, or it is not prepared.
+        RefusedError: the actor filed, prepared or approved it already, or it is not prepared.
         ConflictError: the request was prepared again after the actor looked at `projector`.
     """
+    if break_glass:
+        check_reason(comment or "")
     with ledger.write() as session:
-        require(session, actor, "request.decide")
+        require(session, actor, "request.break-glass" if break_glass else "request.decide")
         request = find_request(session, request_id)
-        _check_four_eyes(request, actor)
+        check_action(request, Action.APPROVE)
+        approvers = _approvers(request)
+        if not break_glass:
+            _check_four_eyes(request, actor, approvers)
         _check_seen(request, projector)
-        _decide(session, request, actor, Ruling.APPROVAL, comment)
+        rules, _ = current(session)
+        scopes = [scope_of(target.label, target.domain) for target in request.targets]
+        done = Approval(len(approvers) + 1, rules.quorum.needed(scopes, request.basis))
+        complete = break_glass or done.complete
+        action = Action.APPROVE if complete else Action.ENDORSE
+        extra = {"approvals": done.given, "quorum": done.needed}
+        _decide(session, request, actor, Ruling.APPROVAL, action, comment, break_glass, extra)
+        return done
 
 
+@recorded("reject", "request", "request_id")
 def reject(ledger: Ledger, actor: str, request_id: int, comment: str | None = None) -> None:
     """Reject a request that is filed or prepared.
 
@@ -119,9 +178,11 @@ def reject(ledger: Ledger, actor: str, request_id: int, comment: str | None = No
     """
     with ledger.write() as session:
         require(session, actor, "request.decide")
-        _decide(session, find_request(session, request_id), actor, Ruling.REJECTION, comment)
+        request = find_request(session, request_id)
+        _decide(session, request, actor, Ruling.REJECTION, Action.REJECT, comment)
 
 
+@recorded("withdraw", "request", "request_id")
 def withdraw(ledger: Ledger, actor: str, request_id: int, reason: str) -> None:
     """Withdraw a request that is not applied.
 
@@ -131,6 +192,7 @@ def withdraw(ledger: Ledger, actor: str, request_id: int, reason: str) -> None:
     _simple(ledger, actor, "request.withdraw", request_id, Action.WITHDRAW, reason)
 
 
+@recorded("close", "request", "request_id")
 def close(ledger: Ledger, actor: str, request_id: int, reason: str) -> None:
     """Close a released request; its edit stays in every later version.
 
@@ -140,6 +202,7 @@ def close(ledger: Ledger, actor: str, request_id: int, reason: str) -> None:
     _simple(ledger, actor, "request.close", request_id, Action.CLOSE, reason)
 
 
+@recorded("extend", "request", "request_id")
 def extend(ledger: Ledger, actor: str, request_id: int, due: datetime, reason: str) -> None:
     """Move a request's deadline.
 
@@ -158,7 +221,7 @@ def extend(ledger: Ledger, actor: str, request_id: int, due: datetime, reason: s
                 "must be later"
             )
         payload = {
-            "reason": reason,
+            "texts": [text_facts(keep(request, REASON, reason))],
             "due_at": due.isoformat(),
             "was_due_at": request.due_at.isoformat(),
         }
@@ -173,29 +236,60 @@ def _simple(
     with ledger.write() as session:
         require(session, actor, permission)
         request = find_request(session, request_id)
-        advance(session, request, action, actor, {"reason": reason})
+        texts = [text_facts(keep(request, REASON, reason))]
+        advance(session, request, action, actor, {"texts": texts})
 
 
 def _decide(
-    session: Session, request: Request, actor: str, ruling: Ruling, comment: str | None
+    session: Session,
+    request: Request,
+    actor: str,
+    ruling: Ruling,
+    action: Action,
+    comment: str | None,
+    break_glass: bool = False,
+    extra: Mapping[str, int] | None = None,
 ) -> None:
     check_text("comment", comment)
+    check_action(request, action)
     projector = request.projector
+    text = keep(request, COMMENT, comment) if comment else None
     decision = Decision(
         request_id=request.id,
         ruling=ruling.value,
         actor=actor,
-        comment=comment,
+        projector_id=projector.id if projector else None,
         projector_digest=projector.digest if projector else None,
         report_digest=projector.report.digest if projector else None,
+        policy_digest=current(session)[1],
+        break_glass=break_glass,
+        comment=text,
         decided_at=now(),
     )
-    action = Action.APPROVE if ruling is Ruling.APPROVAL else Action.REJECT
-    advance(session, request, action, actor, {"decision": decision_facts(decision)})
+    payload = {
+        "decision": decision_facts(decision),
+        "texts": [text_facts(text)] if text else [],
+        **(extra or {}),
+    }
+    advance(session, request, action, actor, payload)
     session.add(decision)
 
 
-def _check_four_eyes(request: Request, actor: str) -> None:
+def _approvers(request: Request) -> set[str]:
+    """Who approved the newest preparation."""
+    newest = request.projector
+    return {
+        decision.actor
+        for decision in request.decisions
+        if newest and decision.projector_id == newest.id and decision.ruling == Ruling.APPROVAL
+    }
+
+
+def _check_four_eyes(request: Request, actor: str, approvers: Collection[str]) -> None:
+    if actor in approvers:
+        raise RefusedError(
+            f"{actor!r} approved request {request.id} already; the quorum needs somebody else"
+        )
     done = [
         verb
         for verb, who in (
@@ -220,6 +314,14 @@ def _check_seen(request: Request, digest: str | None) -> None:
             f"request {request.id} was prepared again: its projector is {newest.digest}, not "
             f"{digest}; look at the new figures first"
         )
+
+
+def _retention(rules: Policy, name: str | None) -> str:
+    chosen = name or rules.retention.default
+    if chosen not in rules.retention.days:
+        known = ", ".join(sorted(rules.retention.days))
+        raise InvalidInputError(f"the policy has no retention class {chosen!r}; it has {known}")
+    return chosen
 
 
 def _check_due(due: datetime, filed_at: datetime) -> None:

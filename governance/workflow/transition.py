@@ -6,8 +6,9 @@ from typing import Any
 
 from governance.errors import InvalidInputError, RefusedError
 from governance.ledger.database import Session
-from governance.ledger.events import append
+from governance.ledger.events import append, no_key
 from governance.ledger.lookup import find_actor
+from governance.ledger.signers import signer_of
 from governance.ledger.tables import Actor, Request
 from governance.states import PERMISSIONS, Action, Role, State, next_state
 
@@ -46,11 +47,11 @@ def check_action(request: Request, action: Action) -> None:
 
 
 def require(session: Session, name: str, permission: str) -> Actor:
-    """The acting person, if they may.
+    """The acting person, if they may, and can sign for it.
 
     Raises:
         NotFoundError: nobody has that name.
-        RefusedError: deactivated, or none of the roles that may do this.
+        RefusedError: deactivated, none of the roles that may do this, or no valid key at hand.
     """
     actor = find_actor(session, name)
     if not actor.active:
@@ -61,6 +62,8 @@ def require(session: Session, name: str, permission: str) -> Actor:
         raise RefusedError(
             f"actor {name!r} has the role {', '.join(actor.roles)}; {permission} needs {needed}"
         )
+    if signer_of(session, name) is None:
+        raise RefusedError(no_key(name))
     return actor
 
 

@@ -27,11 +27,13 @@ from governance.workflow.build import Measured, build, measure, read_plan
 from governance.workflow.measure import read_eval_set, read_member, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
+from governance.workflow.refusals import recorded
 from governance.workflow.requests import Ruling
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance, check_action, check_reason, require
 
 
+@recorded("apply", "request", "request_ids")
 def apply(tools: Tools, actor: str, request_ids: Sequence[int]) -> tuple[str, int]:
     """Make the next model version: everything that is active, and these requests.
 
@@ -72,6 +74,7 @@ def apply(tools: Tools, actor: str, request_ids: Sequence[int]) -> tuple[str, in
     return plan.model, plan.number
 
 
+@recorded("drop", "request", "request_id")
 def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, int]:
     """Compose a new version without one request, which is thereby reinstated.
 
@@ -115,6 +118,7 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
     return plan.model, plan.number
 
 
+@recorded("evaluate", "version", "model_name", "number")
 def evaluate_version(
     tools: Tools, actor: str, model_name: str | None, number: int, dataset: str | None
 ) -> int:
@@ -152,6 +156,7 @@ def evaluate_version(
         return report.id
 
 
+@recorded("export", "version", "model_name", "number")
 def export(
     tools: Tools,
     actor: str,

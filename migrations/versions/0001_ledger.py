@@ -7,25 +7,12 @@ Revises:
 import sqlalchemy as sa
 from alembic import op
 
+from governance.ledger import guards
+
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-GENESIS = "sha256:" + "0" * 64
-
-# Rows of these tables are facts. On SQLite `INSERT OR REPLACE` deletes without firing delete triggers, so a second
-# guard refuses an insert whose key exists.
-IMMUTABLE_KEYS = {
-    "events": [("seq",), ("digest",), ("prev_digest",)],
-    "arrays": [("digest",), ("rowid",)],
-    "request_targets": [("id",)],
-    "projectors": [("id",)],
-    "evaluation_reports": [("id",)],
-    "decisions": [("id",)],
-    "model_versions": [("id",), ("model_id", "number")],
-    "version_members": [("version_id", "request_id"), ("rowid",)],
-}
 
 
 def upgrade() -> None:
@@ -39,6 +26,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_actors")),
         sa.UniqueConstraint("name", name=op.f("uq_actors_name")),
     )
+    op.create_table(
+        "actor_keys",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("actor_id", sa.Integer(), nullable=False),
+        sa.Column("key_id", sa.String(length=71), nullable=False),
+        sa.Column("public_key", sa.String(length=44), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["actor_id"], ["actors.id"], name=op.f("fk_actor_keys_actor_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_actor_keys")),
+        sa.UniqueConstraint("key_id", name=op.f("uq_actor_keys_key_id")),
+    )
+    op.create_index(op.f("ix_actor_keys_actor_id"), "actor_keys", ["actor_id"], unique=False)
     op.create_table(
         "arrays",
         sa.Column("digest", sa.String(length=71), nullable=False),
@@ -70,6 +70,8 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=200), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("prev_digest", sa.String(length=71), nullable=False),
+        sa.Column("key_id", sa.String(length=71), nullable=True),
+        sa.Column("signature", sa.String(length=88), nullable=True),
         sa.Column("digest", sa.String(length=71), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
         sa.UniqueConstraint("digest", name=op.f("uq_events_digest")),
@@ -77,6 +79,32 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_events_action"), "events", ["action"], unique=False)
     op.create_index(op.f("ix_events_subject"), "events", ["subject"], unique=False)
+    op.create_table(
+        "tree_nodes",
+        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("level", "position", name=op.f("pk_tree_nodes")),
+    )
+    op.create_table(
+        "checkpoints",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("root", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=71), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoints")),
+    )
+    op.create_table(
+        "policies",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(length=71), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("adopted_by", sa.String(length=200), nullable=False),
+        sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_policies")),
+    )
     op.create_table(
         "models",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -142,6 +170,9 @@ def upgrade() -> None:
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("filed_by", sa.String(length=200), nullable=False),
         sa.Column("filed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("retention", sa.String(length=40), nullable=False),
+        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("redacted", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_requests_model_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
     )
@@ -159,21 +190,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_aliases")),
     )
     op.create_table(
-        "decisions",
+        "private_texts",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("request_id", sa.Integer(), nullable=False),
-        sa.Column("ruling", sa.String(length=20), nullable=False),
-        sa.Column("actor", sa.String(length=200), nullable=False),
-        sa.Column("comment", sa.Text(), nullable=True),
-        sa.Column("projector_digest", sa.String(length=71), nullable=True),
-        sa.Column("report_digest", sa.String(length=71), nullable=True),
-        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("scheme", sa.String(length=20), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
+        sa.Column("commitment", sa.String(length=71), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
-            ["request_id"], ["requests.id"], name=op.f("fk_decisions_request_id")
+            ["request_id"], ["requests.id"], name=op.f("fk_private_texts_request_id")
         ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_private_texts")),
     )
-    op.create_index(op.f("ix_decisions_request_id"), "decisions", ["request_id"], unique=False)
+    op.create_index(
+        op.f("ix_private_texts_request_id"), "private_texts", ["request_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_private_texts_commitment"), "private_texts", ["commitment"], unique=False
+    )
     op.create_table(
         "projectors",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -201,16 +238,30 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_projectors_request_id"), "projectors", ["request_id"], unique=False)
     op.create_table(
-        "request_private",
+        "decisions",
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("request_id", sa.Integer(), nullable=False),
-        sa.Column("salt", sa.String(length=64), nullable=False),
-        sa.Column("subject_ref", sa.Text(), nullable=True),
-        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("ruling", sa.String(length=20), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("projector_id", sa.Integer(), nullable=True),
+        sa.Column("projector_digest", sa.String(length=71), nullable=True),
+        sa.Column("report_digest", sa.String(length=71), nullable=True),
+        sa.Column("policy_digest", sa.String(length=71), nullable=False),
+        sa.Column("break_glass", sa.Boolean(), nullable=False),
+        sa.Column("comment_id", sa.Integer(), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
-            ["request_id"], ["requests.id"], name=op.f("fk_request_private_request_id")
+            ["comment_id"], ["private_texts.id"], name=op.f("fk_decisions_comment_id")
         ),
-        sa.PrimaryKeyConstraint("request_id", name=op.f("pk_request_private")),
+        sa.ForeignKeyConstraint(
+            ["projector_id"], ["projectors.id"], name=op.f("fk_decisions_projector_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_decisions_request_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
     )
+    op.create_index(op.f("ix_decisions_request_id"), "decisions", ["request_id"], unique=False)
     op.create_table(
         "request_targets",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -272,68 +323,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version_id", "request_id", name=op.f("pk_version_members")),
     )
 
-    create_triggers()
-
-
-def create_triggers() -> None:
-    """Forbid changing or removing facts, and appending events anywhere but behind the head."""
-    if op.get_bind().dialect.name == "postgresql":
-        _postgresql_triggers()
-    else:
-        _sqlite_triggers()
-
-
-def _sqlite_triggers() -> None:
-    for table, keys in IMMUTABLE_KEYS.items():
-        same_key = " OR ".join(
-            "(" + " AND ".join(f"{column} = NEW.{column}" for column in key) + ")" for key in keys
-        )
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-            )
-        op.execute(
-            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_key}) "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
-    op.execute(
-        "CREATE TRIGGER events_append BEFORE INSERT ON events "
-        "WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM events) "
-        "OR NEW.prev_digest <> COALESCE("
-        f"(SELECT digest FROM events ORDER BY seq DESC LIMIT 1), '{GENESIS}') "
-        "BEGIN SELECT RAISE(ABORT, 'an event must follow the head of the log'); END"
-    )
-
-
-def _postgresql_triggers() -> None:
-    op.execute(
-        "CREATE FUNCTION governance_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ "
-        "BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
-    )
-    for table in IMMUTABLE_KEYS:
-        op.execute(
-            f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
-            "FOR EACH ROW EXECUTE FUNCTION governance_append_only()"
-        )
-        op.execute(
-            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only()"
-        )
-    op.execute(
-        "CREATE FUNCTION governance_events_append() RETURNS trigger LANGUAGE plpgsql AS $$ "
-        "BEGIN "
-        "IF NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM events) "
-        "OR NEW.prev_digest <> COALESCE("
-        f"(SELECT digest FROM events ORDER BY seq DESC LIMIT 1), '{GENESIS}') THEN "
-        "RAISE EXCEPTION 'an event must follow the head of the log'; "
-        "END IF; RETURN NEW; END $$"
-    )
-    op.execute(
-        "CREATE TRIGGER events_append BEFORE INSERT ON events "
-        "FOR EACH ROW EXECUTE FUNCTION governance_events_append()"
-    )
+    for statement in guards.statements(op.get_bind().dialect.name):
+        op.execute(statement)
 
 
 def downgrade() -> None:
@@ -346,9 +337,9 @@ def downgrade() -> None:
         "version_members",
         "evaluation_reports",
         "request_targets",
-        "request_private",
-        "projectors",
         "decisions",
+        "projectors",
+        "private_texts",
         "aliases",
         "requests",
         "model_versions",
@@ -356,9 +347,13 @@ def downgrade() -> None:
         "events",
         "datasets",
         "arrays",
+        "policies",
+        "checkpoints",
+        "tree_nodes",
+        "actor_keys",
         "actors",
     ):
         op.drop_table(table)
     if connection.dialect.name == "postgresql":
-        op.execute("DROP FUNCTION governance_append_only()")
-        op.execute("DROP FUNCTION governance_events_append()")
+        for statement in guards.drop_functions():
+            op.execute(statement)

@@ -1,13 +1,27 @@
+CREATE INDEX ix_actor_keys_actor_id ON actor_keys (actor_id);
 CREATE INDEX ix_decisions_request_id ON decisions (request_id);
 CREATE INDEX ix_evaluation_reports_projector_id ON evaluation_reports (projector_id);
 CREATE INDEX ix_evaluation_reports_version_id ON evaluation_reports (version_id);
 CREATE INDEX ix_events_action ON events (action);
 CREATE INDEX ix_events_subject ON events (subject);
 CREATE INDEX ix_model_versions_model_id ON model_versions (model_id);
+CREATE INDEX ix_private_texts_commitment ON private_texts (commitment);
+CREATE INDEX ix_private_texts_request_id ON private_texts (request_id);
 CREATE INDEX ix_projectors_request_id ON projectors (request_id);
 CREATE INDEX ix_request_targets_request_id ON request_targets (request_id);
 CREATE INDEX ix_requests_model_id ON requests (model_id);
 CREATE INDEX ix_requests_state ON requests (state);
+CREATE TABLE actor_keys (
+	id INTEGER NOT NULL, 
+	actor_id INTEGER NOT NULL, 
+	key_id VARCHAR(71) NOT NULL, 
+	public_key VARCHAR(44) NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	retired_at DATETIME, 
+	CONSTRAINT pk_actor_keys PRIMARY KEY (id), 
+	CONSTRAINT fk_actor_keys_actor_id FOREIGN KEY(actor_id) REFERENCES actors (id), 
+	CONSTRAINT uq_actor_keys_key_id UNIQUE (key_id)
+);
 CREATE TABLE actors (
 	id INTEGER NOT NULL, 
 	name VARCHAR(200) NOT NULL, 
@@ -32,6 +46,15 @@ CREATE TABLE arrays (
 	data BLOB NOT NULL, 
 	CONSTRAINT pk_arrays PRIMARY KEY (digest)
 );
+CREATE TABLE checkpoints (
+	id INTEGER NOT NULL, 
+	size INTEGER NOT NULL, 
+	root VARCHAR(64) NOT NULL, 
+	key_id VARCHAR(71) NOT NULL, 
+	note TEXT NOT NULL, 
+	taken_at DATETIME NOT NULL, 
+	CONSTRAINT pk_checkpoints PRIMARY KEY (id)
+);
 CREATE TABLE datasets (
 	id INTEGER NOT NULL, 
 	name VARCHAR(200) NOT NULL, 
@@ -50,11 +73,16 @@ CREATE TABLE decisions (
 	request_id INTEGER NOT NULL, 
 	ruling VARCHAR(20) NOT NULL, 
 	actor VARCHAR(200) NOT NULL, 
-	comment TEXT, 
+	projector_id INTEGER, 
 	projector_digest VARCHAR(71), 
 	report_digest VARCHAR(71), 
+	policy_digest VARCHAR(71) NOT NULL, 
+	break_glass BOOLEAN NOT NULL, 
+	comment_id INTEGER, 
 	decided_at DATETIME NOT NULL, 
 	CONSTRAINT pk_decisions PRIMARY KEY (id), 
+	CONSTRAINT fk_decisions_comment_id FOREIGN KEY(comment_id) REFERENCES private_texts (id), 
+	CONSTRAINT fk_decisions_projector_id FOREIGN KEY(projector_id) REFERENCES projectors (id), 
 	CONSTRAINT fk_decisions_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
 );
 CREATE TABLE evaluation_reports (
@@ -79,6 +107,8 @@ CREATE TABLE events (
 	subject VARCHAR(200) NOT NULL, 
 	payload TEXT NOT NULL, 
 	prev_digest VARCHAR(71) NOT NULL, 
+	key_id VARCHAR(71), 
+	signature VARCHAR(88), 
 	digest VARCHAR(71) NOT NULL, 
 	CONSTRAINT pk_events PRIMARY KEY (seq), 
 	CONSTRAINT uq_events_digest UNIQUE (digest), 
@@ -129,6 +159,27 @@ CREATE TABLE models (
 	CONSTRAINT fk_models_bank_paraphrases FOREIGN KEY(bank_paraphrases) REFERENCES arrays (digest), 
 	CONSTRAINT uq_models_name UNIQUE (name)
 );
+CREATE TABLE policies (
+	id INTEGER NOT NULL, 
+	digest VARCHAR(71) NOT NULL, 
+	content TEXT NOT NULL, 
+	adopted_by VARCHAR(200) NOT NULL, 
+	adopted_at DATETIME NOT NULL, 
+	CONSTRAINT pk_policies PRIMARY KEY (id)
+);
+CREATE TABLE private_texts (
+	id INTEGER NOT NULL, 
+	request_id INTEGER NOT NULL, 
+	kind VARCHAR(20) NOT NULL, 
+	scheme VARCHAR(20) NOT NULL, 
+	salt VARCHAR(64), 
+	name TEXT, 
+	content BLOB, 
+	commitment VARCHAR(71) NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_private_texts PRIMARY KEY (id), 
+	CONSTRAINT fk_private_texts_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
+);
 CREATE TABLE projectors (
 	id INTEGER NOT NULL, 
 	request_id INTEGER NOT NULL, 
@@ -147,14 +198,6 @@ CREATE TABLE projectors (
 	CONSTRAINT fk_projectors_factor_b FOREIGN KEY(factor_b) REFERENCES arrays (digest), 
 	CONSTRAINT fk_projectors_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
 );
-CREATE TABLE request_private (
-	request_id INTEGER NOT NULL, 
-	salt VARCHAR(64) NOT NULL, 
-	subject_ref TEXT, 
-	reason TEXT, 
-	CONSTRAINT pk_request_private PRIMARY KEY (request_id), 
-	CONSTRAINT fk_request_private_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
-);
 CREATE TABLE request_targets (
 	id INTEGER NOT NULL, 
 	request_id INTEGER NOT NULL, 
@@ -171,8 +214,17 @@ CREATE TABLE requests (
 	due_at DATETIME NOT NULL, 
 	filed_by VARCHAR(200) NOT NULL, 
 	filed_at DATETIME NOT NULL, 
+	retention VARCHAR(40) NOT NULL, 
+	held BOOLEAN NOT NULL, 
+	redacted BOOLEAN NOT NULL, 
 	CONSTRAINT pk_requests PRIMARY KEY (id), 
 	CONSTRAINT fk_requests_model_id FOREIGN KEY(model_id) REFERENCES models (id)
+);
+CREATE TABLE tree_nodes (
+	level INTEGER NOT NULL, 
+	position INTEGER NOT NULL, 
+	hash VARCHAR(64) NOT NULL, 
+	CONSTRAINT pk_tree_nodes PRIMARY KEY (level, position)
 );
 CREATE TABLE version_members (
 	version_id INTEGER NOT NULL, 
@@ -183,9 +235,18 @@ CREATE TABLE version_members (
 	CONSTRAINT fk_version_members_request_id FOREIGN KEY(request_id) REFERENCES requests (id), 
 	CONSTRAINT fk_version_members_version_id FOREIGN KEY(version_id) REFERENCES model_versions (id)
 );
+CREATE TRIGGER actor_keys_no_delete BEFORE DELETE ON actor_keys BEGIN SELECT RAISE(ABORT, 'rows of actor_keys are never removed'); END;
+CREATE TRIGGER actor_keys_no_replace BEFORE INSERT ON actor_keys WHEN EXISTS (SELECT 1 FROM actor_keys WHERE (id = NEW.id) OR (key_id = NEW.key_id)) BEGIN SELECT RAISE(ABORT, 'rows of actor_keys are never removed'); END;
+CREATE TRIGGER actors_no_delete BEFORE DELETE ON actors BEGIN SELECT RAISE(ABORT, 'rows of actors are never removed'); END;
+CREATE TRIGGER actors_no_replace BEFORE INSERT ON actors WHEN EXISTS (SELECT 1 FROM actors WHERE (id = NEW.id) OR (name = NEW.name)) BEGIN SELECT RAISE(ABORT, 'rows of actors are never removed'); END;
 CREATE TRIGGER arrays_no_delete BEFORE DELETE ON arrays BEGIN SELECT RAISE(ABORT, 'arrays is append-only'); END;
 CREATE TRIGGER arrays_no_replace BEFORE INSERT ON arrays WHEN EXISTS (SELECT 1 FROM arrays WHERE (digest = NEW.digest) OR (rowid = NEW.rowid)) BEGIN SELECT RAISE(ABORT, 'arrays is append-only'); END;
 CREATE TRIGGER arrays_no_update BEFORE UPDATE ON arrays BEGIN SELECT RAISE(ABORT, 'arrays is append-only'); END;
+CREATE TRIGGER checkpoints_no_delete BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'checkpoints is append-only'); END;
+CREATE TRIGGER checkpoints_no_replace BEFORE INSERT ON checkpoints WHEN EXISTS (SELECT 1 FROM checkpoints WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'checkpoints is append-only'); END;
+CREATE TRIGGER checkpoints_no_update BEFORE UPDATE ON checkpoints BEGIN SELECT RAISE(ABORT, 'checkpoints is append-only'); END;
+CREATE TRIGGER datasets_no_delete BEFORE DELETE ON datasets BEGIN SELECT RAISE(ABORT, 'rows of datasets are never removed'); END;
+CREATE TRIGGER datasets_no_replace BEFORE INSERT ON datasets WHEN EXISTS (SELECT 1 FROM datasets WHERE (id = NEW.id) OR (name = NEW.name)) BEGIN SELECT RAISE(ABORT, 'rows of datasets are never removed'); END;
 CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER decisions_no_replace BEFORE INSERT ON decisions WHEN EXISTS (SELECT 1 FROM decisions WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
@@ -199,12 +260,26 @@ CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT
 CREATE TRIGGER model_versions_no_delete BEFORE DELETE ON model_versions BEGIN SELECT RAISE(ABORT, 'model_versions is append-only'); END;
 CREATE TRIGGER model_versions_no_replace BEFORE INSERT ON model_versions WHEN EXISTS (SELECT 1 FROM model_versions WHERE (id = NEW.id) OR (model_id = NEW.model_id AND number = NEW.number)) BEGIN SELECT RAISE(ABORT, 'model_versions is append-only'); END;
 CREATE TRIGGER model_versions_no_update BEFORE UPDATE ON model_versions BEGIN SELECT RAISE(ABORT, 'model_versions is append-only'); END;
+CREATE TRIGGER models_no_delete BEFORE DELETE ON models BEGIN SELECT RAISE(ABORT, 'models is append-only'); END;
+CREATE TRIGGER models_no_replace BEFORE INSERT ON models WHEN EXISTS (SELECT 1 FROM models WHERE (id = NEW.id) OR (name = NEW.name)) BEGIN SELECT RAISE(ABORT, 'models is append-only'); END;
+CREATE TRIGGER models_no_update BEFORE UPDATE ON models BEGIN SELECT RAISE(ABORT, 'models is append-only'); END;
+CREATE TRIGGER policies_no_delete BEFORE DELETE ON policies BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
+CREATE TRIGGER policies_no_replace BEFORE INSERT ON policies WHEN EXISTS (SELECT 1 FROM policies WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
+CREATE TRIGGER policies_no_update BEFORE UPDATE ON policies BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
+CREATE TRIGGER private_texts_erase BEFORE UPDATE ON private_texts WHEN NEW.salt IS NOT NULL OR NEW.name IS NOT NULL OR NEW.content IS NOT NULL OR NEW.id <> OLD.id OR NEW.request_id <> OLD.request_id OR NEW.kind <> OLD.kind OR NEW.scheme <> OLD.scheme OR NEW.commitment <> OLD.commitment OR NEW.added_at <> OLD.added_at BEGIN SELECT RAISE(ABORT, 'private_texts can only be erased'); END;
+CREATE TRIGGER private_texts_no_delete BEFORE DELETE ON private_texts BEGIN SELECT RAISE(ABORT, 'rows of private_texts are never removed'); END;
+CREATE TRIGGER private_texts_no_replace BEFORE INSERT ON private_texts WHEN EXISTS (SELECT 1 FROM private_texts WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'rows of private_texts are never removed'); END;
 CREATE TRIGGER projectors_no_delete BEFORE DELETE ON projectors BEGIN SELECT RAISE(ABORT, 'projectors is append-only'); END;
 CREATE TRIGGER projectors_no_replace BEFORE INSERT ON projectors WHEN EXISTS (SELECT 1 FROM projectors WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'projectors is append-only'); END;
 CREATE TRIGGER projectors_no_update BEFORE UPDATE ON projectors BEGIN SELECT RAISE(ABORT, 'projectors is append-only'); END;
 CREATE TRIGGER request_targets_no_delete BEFORE DELETE ON request_targets BEGIN SELECT RAISE(ABORT, 'request_targets is append-only'); END;
 CREATE TRIGGER request_targets_no_replace BEFORE INSERT ON request_targets WHEN EXISTS (SELECT 1 FROM request_targets WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'request_targets is append-only'); END;
 CREATE TRIGGER request_targets_no_update BEFORE UPDATE ON request_targets BEGIN SELECT RAISE(ABORT, 'request_targets is append-only'); END;
+CREATE TRIGGER requests_no_delete BEFORE DELETE ON requests BEGIN SELECT RAISE(ABORT, 'rows of requests are never removed'); END;
+CREATE TRIGGER requests_no_replace BEFORE INSERT ON requests WHEN EXISTS (SELECT 1 FROM requests WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'rows of requests are never removed'); END;
+CREATE TRIGGER tree_nodes_no_delete BEFORE DELETE ON tree_nodes BEGIN SELECT RAISE(ABORT, 'tree_nodes is append-only'); END;
+CREATE TRIGGER tree_nodes_no_replace BEFORE INSERT ON tree_nodes WHEN EXISTS (SELECT 1 FROM tree_nodes WHERE (level = NEW.level AND position = NEW.position) OR (rowid = NEW.rowid)) BEGIN SELECT RAISE(ABORT, 'tree_nodes is append-only'); END;
+CREATE TRIGGER tree_nodes_no_update BEFORE UPDATE ON tree_nodes BEGIN SELECT RAISE(ABORT, 'tree_nodes is append-only'); END;
 CREATE TRIGGER version_members_no_delete BEFORE DELETE ON version_members BEGIN SELECT RAISE(ABORT, 'version_members is append-only'); END;
 CREATE TRIGGER version_members_no_replace BEFORE INSERT ON version_members WHEN EXISTS (SELECT 1 FROM version_members WHERE (version_id = NEW.version_id AND request_id = NEW.request_id) OR (rowid = NEW.rowid)) BEGIN SELECT RAISE(ABORT, 'version_members is append-only'); END;
 CREATE TRIGGER version_members_no_update BEFORE UPDATE ON version_members BEGIN SELECT RAISE(ABORT, 'version_members is append-only'); END;

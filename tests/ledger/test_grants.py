@@ -17,6 +17,7 @@ from governance.ledger.grants import _CHANGES, grants
 from governance.ledger.migrate import upgrade
 from governance.ledger.tables import IMMUTABLE_TABLES, Base
 from governance.workflow import requests
+from tests.keys import KEYS
 from tests.ledger.case import build
 from tests.postgres import Server
 
@@ -62,8 +63,8 @@ def place(postgresql: Server) -> Iterator[Place]:
     postgresql.execute(
         sql.SQL("ALTER SCHEMA public OWNER TO {owner}").format(**names), database="granted"
     )
-    owner = Ledger(postgresql.url("granted", OWNER))
-    program = Ledger(postgresql.url("granted", PROGRAM))
+    owner = Ledger(postgresql.url("granted", OWNER), KEYS)
+    program = Ledger(postgresql.url("granted", PROGRAM), KEYS)
     yield Place(owner, program)
     owner.dispose()
     program.dispose()
@@ -125,8 +126,8 @@ def test_the_program_cannot_change_facts_or_their_guards(case: Place, table: str
         "SELECT setval('requests_id_seq', 1)",
         "UPDATE requests SET basis = basis",
         "UPDATE actors SET roles = roles",
-        "UPDATE request_private SET salt = salt",
-        "DELETE FROM request_private",
+        "UPDATE private_texts SET commitment = commitment",
+        "DELETE FROM private_texts",
         "DELETE FROM aliases",
     ],
 )
@@ -186,7 +187,7 @@ def test_the_document_names_every_column_that_may_change() -> None:
     page = (Path(__file__).parents[2] / "docs" / "postgresql.md").read_text(encoding="utf-8")
     rows = {line for line in page.splitlines() if " | update " in line}
     assert rows == {
-        f"| `{table}` | update {' and '.join(f'`{name}`' for name in names)} |"
+        f"| `{table}` | update {', '.join(f'`{name}`' for name in names)} |"
         for table, names in _CHANGES.items()
     }
 

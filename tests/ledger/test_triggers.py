@@ -90,7 +90,7 @@ def test_no_event_can_be_replaced_by_one_with_its_digest(cases: Ledger) -> None:
     refused(
         cases,
         "INSERT OR REPLACE INTO events SELECT head.seq + 1, old.at, old.actor, old.action, "
-        "old.subject, old.payload, head.digest, old.digest FROM events AS old, events AS head "
+        "old.subject, old.payload, head.digest, NULL, NULL, old.digest FROM events AS old, events AS head "
         "WHERE old.seq = 2 AND head.seq = (SELECT MAX(seq) FROM events)",
     )
 

@@ -1,5 +1,6 @@
 """Looking at a workspace from outside."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import text
@@ -9,6 +10,8 @@ from governance.digests import load_json
 from governance.ledger.database import Ledger
 from governance.ledger.lookup import alias_version, find_model, find_request, find_version
 from governance.ledger.tables import Base, Report
+from governance.policy import Gates
+from governance.workflow import policies
 
 
 def dump(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
@@ -58,6 +61,14 @@ def report(ledger: Ledger, report_id: int) -> dict[str, Any]:
     """Content of a report."""
     with ledger.read() as session:
         return load_json(session.get_one(Report, report_id).content)
+
+
+def gates(ledger: Ledger, limits: Gates) -> None:
+    """Let the policy in force have these gates."""
+    with ledger.read() as session:
+        rules, _ = policies.current(session)
+    if rules.gates != limits:
+        policies.adopt(ledger, "ada", replace(rules, gates=limits), "a test wants it")
 
 
 def holds(ledger: Ledger) -> bool:

@@ -9,17 +9,18 @@ from governance.errors import (
     RefusedError,
     UnavailableError,
 )
-from governance.settings import GateLimits
+from governance.policy import Gates
 from governance.unlearning.recipe import Recipe
 from governance.workflow import prepare, release, requests, versions
-from tests.workflow.helpers import actions, champion, dump, holds, state
+from tests.workflow.helpers import actions, champion, dump, gates, holds, state
 from tests.workflow.shop import Shop
 
-LOOSE = GateLimits(max_forget_accuracy=0.5, max_retain_drop=0.1)
+LOOSE = Gates(max_forget_accuracy=0.5, max_retain_drop=0.1)
 
 
-def promote(shop: Shop, number: int, limits: GateLimits = LOOSE) -> None:
-    release.promote(shop.ledger, shop.registry, "mona", None, number, limits)
+def promote(shop: Shop, number: int, limits: Gates = LOOSE) -> None:
+    gates(shop.ledger, limits)
+    release.promote(shop.ledger, shop.registry, "mona", None, number)
 
 
 def roll_back(shop: Shop, to: int | None = None) -> tuple[str, int, list[int]]:
@@ -59,7 +60,7 @@ def test_a_failed_gate_refuses_and_changes_nothing(
     versions.apply(shop.tools, "mona", [number])
     before = dump(shop.ledger)
     with pytest.raises(RefusedError, match=f"version 2 fails .*{message} .* on eval"):
-        promote(shop, 2, GateLimits())
+        promote(shop, 2, Gates())
     assert dump(shop.ledger) == before
     assert shop.registry.aliases("shop")["champion"] == "1"
 
@@ -67,7 +68,7 @@ def test_a_failed_gate_refuses_and_changes_nothing(
 def test_a_partial_strength_is_not_held_to_the_forget_gate(shop: Shop) -> None:
     number = shop.approved("mug", strength=0.1)
     versions.apply(shop.tools, "mona", [number])
-    promote(shop, 2, GateLimits(max_forget_accuracy=0.0, max_retain_drop=0.1))
+    promote(shop, 2, Gates(max_forget_accuracy=0.0, max_retain_drop=0.1))
     assert champion(shop.ledger) == 2
 
 
@@ -168,7 +169,7 @@ def test_a_version_that_failed_its_gates_is_not_served_by_a_rollback(shop: Shop)
     requests.approve(shop.ledger, "dmitri", number)
     versions.apply(shop.tools, "mona", [number])
     with pytest.raises(RefusedError, match="version 2 fails"):
-        promote(shop, 2, GateLimits())
+        promote(shop, 2, Gates())
     before = dump(shop.ledger)
     with pytest.raises(RefusedError, match="version 2 was never served"):
         roll_back(shop, to=2)

@@ -18,7 +18,7 @@ from governance.errors import (
     UnavailableError,
 )
 from governance.ledger.lookup import find_model, find_request, find_version
-from governance.settings import GateLimits
+from governance.policy import Gates
 from governance.unlearning import composition
 from governance.unlearning.projector import digest_tensor
 from governance.unlearning.recipe import Recipe
@@ -28,6 +28,7 @@ from tests.workflow.helpers import (
     active,
     champion,
     dump,
+    gates,
     holds,
     report,
     state,
@@ -35,11 +36,12 @@ from tests.workflow.helpers import (
 )
 from tests.workflow.shop import Shop
 
-LIMITS = GateLimits(max_forget_accuracy=0.4, max_retain_drop=0.05)
+LIMITS = Gates(max_forget_accuracy=0.4, max_retain_drop=0.05)
 
 
 def promote(shop: Shop, number: int) -> None:
-    release.promote(shop.ledger, shop.registry, "mona", "shop", number, LIMITS)
+    gates(shop.ledger, LIMITS)
+    release.promote(shop.ledger, shop.registry, "mona", "shop", number)
 
 
 def digest(shop: Shop, number: int) -> str:

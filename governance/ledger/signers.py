@@ -1,0 +1,69 @@
+"""Who can sign here: keys that the ledger knows as an actor's, and whose private half is at hand."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from governance.errors import RefusedError
+from governance.ledger.tables import Actor, ActorKey
+
+if TYPE_CHECKING:
+    from governance.evidence.keyring import Keys
+    from governance.evidence.keys import PublicKey, SigningKey
+
+KEYS = "keys"
+"""Where `Ledger` puts its keyring into a session's `info`."""
+
+_SIGNERS = "signers"
+
+
+def valid_key_ids(session: Session, actor: str) -> list[str]:
+    """Keys with which an actor may sign now."""
+    query = (
+        select(ActorKey.key_id)
+        .join(Actor)
+        .where(Actor.name == actor, Actor.active, ActorKey.retired_at.is_(None))
+    )
+    return list(session.scalars(query))
+
+
+def signer_of(session: Session, actor: str) -> "SigningKey | None":
+    """The key with which an actor's events in this transaction are signed; None if there is none at hand."""
+    known: dict[str, SigningKey | None] = session.info.setdefault(_SIGNERS, {})
+    if actor not in known:
+        keys = session.info.get(KEYS)
+        known[actor] = keys and keys.signer(actor, valid_key_ids(session, actor))
+    return known[actor]
+
+
+class KeyMaker:
+    """Makes a key pair for somebody, and takes it back if the ledger does not accept it.
+
+    Used as a context manager around the transaction that records the public key: the private key is on disk before,
+    so that a crash leaves at worst a key that nobody knows, never a known key that nobody has.
+    """
+
+    def __init__(self, keys: "Keys | None", actor: str, public: "PublicKey | None" = None) -> None:
+        self._keys = keys
+        self._actor = actor
+        self._public = public
+        self._made: SigningKey | None = None
+
+    def __enter__(self) -> "PublicKey":
+        """The public key: the given one, or that of a new pair in the keyring.
+
+        Raises:
+            RefusedError: the ledger was opened without a keyring.
+        """
+        if self._public is not None:
+            return self._public
+        if self._keys is None:
+            raise RefusedError("the ledger was opened for reading, without a place for keys")
+        self._made = self._keys.create(self._actor)
+        return self._made.public
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        """Remove the new pair if the transaction failed."""
+        if kind is not None and self._made is not None and self._keys is not None:
+            self._keys.discard(self._actor, self._made)
