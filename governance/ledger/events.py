@@ -183,4 +183,5 @@ def stream(session: Session, subject: str | None = None) -> Iterator[Event]:
     query = select(Event).order_by(Event.seq).execution_options(yield_per=1000)
     if subject is not None:
         query = query.where(Event.subject == subject)
-    yield from session.scalars(query)
+    with session.scalars(query) as found:  # a cursor on the server, to be closed by who stops early
+        yield from found
