@@ -120,8 +120,11 @@ class Ledger:
 
 def current_revision(connection: Connection) -> str | None:
     """Revision recorded in the database, None if it has no ledger."""
-    if not connection.dialect.has_table(connection, VERSION_TABLE):
-        return None
+    # Every transaction asks; that the table is there, a connection needs to find out only once.
+    if not connection.info.get(VERSION_TABLE):
+        if not connection.dialect.has_table(connection, VERSION_TABLE):
+            return None
+        connection.info[VERSION_TABLE] = True
     row = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).first()
     return None if row is None else str(row[0])
 

@@ -296,7 +296,10 @@ def test_full_subtrees_are_stored_and_give_the_root(ledger: Ledger) -> None:
             verify_inclusion(seq - 1, 600, leaves[seq - 1], proof, root)
         proof = tree.prove_consistency(session, 300, 600)
         verify_consistency(300, 600, tree.root(session, 300), root, proof)
-    tamper(ledger, "UPDATE tree_nodes SET hash = replace(hash, '0', '1') WHERE position = 1")
+    tamper(
+        ledger,
+        "UPDATE tree_nodes SET hash = (SELECT hash FROM tree_nodes WHERE position = 0) WHERE position = 1",
+    )
     found = Log()
     with ledger.read() as session:
         list(walk(session, found))
