@@ -76,6 +76,9 @@ def parse_source(name: str, pretrained: str | None, quick_gelu: bool = False) ->
         InvalidInputError: the two do not fit together.
         NotFoundError: local files are missing.
     """
+    for text in (name, pretrained or ""):
+        if not text.isprintable():
+            raise InvalidInputError(f"{text!r} names no model: it holds control characters")
     looks_like_path = name.startswith((".", "/", "~")) or (name != DEMO and Path(name).is_dir())
     if name.startswith(LOCAL_PREFIX) or looks_like_path:
         path = Path(name.removeprefix(LOCAL_PREFIX)).expanduser().absolute()
