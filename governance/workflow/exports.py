@@ -81,7 +81,7 @@ def verify_export(
         # 4. It names this log, as it was before the export.
         log = signed.facts.get("ledger")
         size = log.get("size") if isinstance(log, dict) else None
-        before = session.get(Event, size) if type(size) is int and size < event.seq else None
+        before = session.get(Event, size) if type(size) is int and 0 < size < event.seq else None
         known = before and {"origin": origin(session), "size": before.seq, "head": before.digest}
         if log != known or known is None:
             raise IntegrityError(f"{directory} names another log, or another state of it")

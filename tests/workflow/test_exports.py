@@ -217,6 +217,7 @@ def test_a_statement_that_the_ledger_does_not_know(
         ({"active_requests": [1]}, "another active_requests"),
         ({"ledger": {"origin": "elsewhere", "size": 1, "head": ""}}, "another log"),
         ({"ledger": {"size": 10**9}}, "another log"),
+        ({"ledger": {"size": -(2**53) + 1}}, "another log"),
         ({"ledger": {"size": True}}, "another log"),
         ({"ledger": None}, "another log"),
     ],
