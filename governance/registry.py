@@ -25,7 +25,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from governance.errors import UnavailableError
+from governance.errors import IntegrityError, UnavailableError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,6 +169,29 @@ class Registry:
         """
         with self._explained():
             return dict(self._connected().get_model_version(model, version).tags)
+
+    def tensors(self, run_id: str, name: str) -> "dict[str, Tensor]":
+        """Tensors of a run's safetensors file as MLflow has them now.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+            IntegrityError: it has no such file, or a damaged one.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            with self._explained():
+                client = self._connected()
+                kept = {artifact.path for artifact in client.list_artifacts(run_id)}
+                if name in kept:
+                    client.download_artifacts(run_id, name, directory)
+            if name not in kept:
+                raise IntegrityError(f"MLflow has lost {name} of run {run_id}")
+            from safetensors import SafetensorError
+            from safetensors.torch import load  # brings torch along
+
+            try:
+                return dict(load((Path(directory) / name).read_bytes()))
+            except SafetensorError as error:
+                raise IntegrityError(f"MLflow's {name} of run {run_id} is damaged") from error
 
     def check(self) -> None:
         """Make sure that the store answers; a new SQLite store is created.

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from governance.errors import UnavailableError
+from torch import Tensor
+
+from governance.errors import IntegrityError, UnavailableError
 from governance.registry import KEY_TAG, NUMBER_TAG, Artifacts, RegisteredVersion
 
 
@@ -113,6 +115,15 @@ class FakeRegistry:
         tags = dict(self._find(model, version).tags)
         self._meet("after", "version_tags")
         return tags
+
+    def tensors(self, run_id: str, name: str) -> "dict[str, Tensor]":
+        """See `Registry.tensors`."""
+        self._enter("tensors")
+        tensors = self.runs[run_id].artifacts.tensors
+        if name not in tensors:
+            raise IntegrityError(f"no {name} in {run_id}")
+        self._meet("after", "tensors")
+        return dict(tensors[name])
 
     def check(self) -> None:
         """See `Registry.check`."""

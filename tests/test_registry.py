@@ -14,7 +14,7 @@ import torch
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
-from governance.errors import UnavailableError
+from governance.errors import IntegrityError, UnavailableError
 from governance.registry import KEY_TAG, Artifacts, RegisteredVersion, Registry
 from tests.fakes import FakeRegistry
 
@@ -279,3 +279,20 @@ def test_no_message_shows_the_password(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UnavailableError) as caught:
         Registry("http://ada:hunter2@127.0.0.1:9", tmp_path).check()
     assert "hunter2" not in str(caught.value)
+
+
+def test_tensors_come_back_as_they_were(store: Store) -> None:
+    run_id = store.registry.register("shop", "key", 1, "base", ARTIFACTS).run_id
+    tensors = store.registry.tensors(run_id, "factors.safetensors")
+    assert tensors.keys() == {"a"}
+    assert torch.equal(tensors["a"], TENSOR)
+    with pytest.raises(IntegrityError, match=r"changed\.safetensors"):
+        store.registry.tensors(run_id, "changed.safetensors")
+
+
+def test_damaged_tensors_are_found(real: Registry, tmp_path: Path) -> None:
+    run_id = real.log_run("shop", "key", "a run", ARTIFACTS)
+    (path,) = (tmp_path / "artifacts").rglob("factors.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match="is damaged"):
+        real.tensors(run_id, "factors.safetensors")

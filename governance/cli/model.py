@@ -31,6 +31,10 @@ def model() -> None:
     "--domain", "domains", multiple=True, metavar="NAME",
     help="A domain of the label space, e.g. sketch; repeat for several.",
 )  # fmt: skip
+@click.option(
+    "--trust-key", metavar="KEY",
+    help="Public key that must have signed the directory: its id (sha256:…), base64, or a file.",
+)  # fmt: skip
 @common
 @pass_invocation
 def register(
@@ -41,14 +45,17 @@ def register(
     quick_gelu: bool,
     labels: Path | None,
     domains: tuple[str, ...],
+    trust_key: str | None,
 ) -> None:
     """Register a base model as NAME, with the label space it is used with.
 
     Takes the digest of its weights, makes sure that an edit can be folded into it, and embeds the prompts of every
-    class and domain. It becomes version 1 of NAME in MLflow.
+    class and domain. It becomes version 1 of NAME in MLflow. A directory that `governance version export` signed
+    must be as it was signed.
     """
     from governance.clip.source import DEMO, parse_source
     from governance.demo import LABELS_FILE
+    from governance.evidence.keys import trusted_key_id
     from governance.unlearning.labels import parse_labels
 
     if source_name == DEMO:
@@ -61,12 +68,13 @@ def register(
         raise InvalidInputError(f"the label file {labels} cannot be read: {error}") from error
     space = parse_labels(text, labels.suffix == ".toml", domains)
     source = parse_source(source_name, pretrained, quick_gelu)
+    trusted = None if trust_key is None else trusted_key_id(trust_key)
 
     from governance.ledger.lookup import find_model
     from governance.reports.records import model_record
     from governance.workflow import models
 
-    models.register(invocation.tools, invocation.acting, name, source, space)
+    models.register(invocation.tools, invocation.acting, name, source, space, trusted)
     with invocation.ledger.read() as session:
         record = model_record(find_model(session, name)) | {"version": models.BASE_VERSION}
 

@@ -1,6 +1,7 @@
-"""``governance version``: promote, roll back, export."""
+"""``governance version``: promote, roll back, export, verify."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from governance.cli.context import (
 )
 from governance.cli.show import print_gates, print_members, print_report
 from governance.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from governance.evidence.artifact import SignedModel
 
 
 @click.group()
@@ -153,9 +157,10 @@ def rollback(
 def export(
     invocation: Invocation, number: int, dest: Path, precision: str, model: str | None
 ) -> None:
-    """Write version N as an open_clip directory that stock open_clip loads.
+    """Write version N as an open_clip directory that stock open_clip loads, signed with your key.
 
-    open_clip.create_model_from_pretrained('local-dir:DIR') gives the edited model.
+    open_clip.create_model_from_pretrained('local-dir:DIR') gives the edited model. Tell whoever gets the directory the
+    id of the key: with it, `governance version check-export` needs nothing else.
     """
     from governance.workflow import versions
 
@@ -163,8 +168,82 @@ def export(
         invocation.tools, invocation.acting, model, number, dest, precision
     )
     record = {"model": name, "version": number, "path": str(path.absolute()), **exported}
-    text = f"Exported {name} version {number} at {precision} to {path}\n{exported['load']}"
+    text = f"Exported {name} version {number} at {precision} to {path}\n{exported['load']}\n"
+    text += f"signed with key {exported['key_id']}"
     invocation.emit(record, lambda: click.echo(text))
+
+
+@version.command()
+@click.argument("number", metavar="N", type=NUMBER)
+@click.argument("path", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@model_option
+@common
+@pass_invocation
+def verify(invocation: Invocation, number: int, path: Path | None, model: str | None) -> None:
+    """Verify version N, or the directory DIR that it was exported to.
+
+    Without DIR, its digests in the ledger and those of MLflow's tags, factors and changed tensors are computed
+    again, and the base model is folded again. With DIR, its signature must be by a key that the ledger knew at the
+    export, and its files those that were signed. Exits with 6 and names the first thing that is not as recorded.
+    """
+    if path is not None:
+        from governance.workflow.exports import verify_export
+
+        signed, actor = verify_export(invocation.ledger, model, number, path)
+        _print_signed(invocation, signed, path, f"exported by {actor}", {"exported_by": actor})
+        return
+    from governance.workflow.verification import verify_version
+
+    name, digests = verify_version(invocation.tools, model, number)
+    record = {"ok": True, "model": name, "version": number, "digests": digests}
+
+    def print_() -> None:
+        click.echo(f"{name} version {number} is as recorded.")
+        for what, digest in digests.items():
+            click.echo(f"{what}: {digest}")
+
+    invocation.emit(record, print_)
+
+
+@version.command("check-export")
+@click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--trust-key", metavar="KEY", required=True,
+    help="Public key that must have signed: its id (sha256:…), base64, or a file of either or of PEM.",
+)  # fmt: skip
+@common
+@pass_invocation
+def check_export(invocation: Invocation, path: Path, trust_key: str) -> None:
+    """Verify an exported directory with nothing but a public key; there need be no workspace."""
+    from governance.evidence.artifact import verify_directory
+    from governance.evidence.keys import trusted_key_id
+
+    signed = verify_directory(path, trusted_key_id(trust_key))
+    _print_signed(invocation, signed, path, "every file is as it was signed", {})
+
+
+def _print_signed(
+    invocation: Invocation, signed: "SignedModel", path: Path, words: str, more: dict[str, str]
+) -> None:
+    record = {
+        "ok": True,
+        "path": str(path.absolute()),
+        "name": signed.name,
+        "key_id": signed.key.key_id,
+        "statement_digest": signed.statement_digest,
+        "facts": dict(signed.facts),
+        "files": {name: vars(file) for name, file in signed.files.items()},
+        **more,
+    }
+
+    def print_() -> None:
+        click.echo(f"{path} holds {signed.name}, {words}.")
+        click.echo(
+            f"{len(signed.files)} files, version digest {signed.facts.get('version_digest')}"
+        )
+        click.echo(f"signed with key {signed.key.key_id}")
+
+    invocation.emit(record, print_)
 
 
 def print_version(

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from governance.digests import canonical_json
 from governance.errors import InvalidInputError
 
 
-def export_directory(model: ClipModel, fold: Fold, dest: Path, notes: Mapping[str, Any]) -> str:
+def export_directory(
+    model: ClipModel,
+    fold: Fold,
+    dest: Path,
+    notes: Mapping[str, Any],
+    seal: Callable[[Path], object] | None = None,
+) -> str:
     """Write the edited model; the directory appears whole or not at all.
 
     Args:
@@ -26,6 +32,7 @@ def export_directory(model: ClipModel, fold: Fold, dest: Path, notes: Mapping[st
         fold: what the edit changes, and the precision of the weights file.
         dest: a directory that does not exist yet, or is empty.
         notes: JSON values for the one metadata key of the weights file.
+        seal: signs the directory when all files are in it.
 
     Returns:
         How stock open_clip loads it, one line.
@@ -50,6 +57,8 @@ def export_directory(model: ClipModel, fold: Fold, dest: Path, notes: Mapping[st
         # Temporary directories and safetensors files are private; a model directory is there to be served.
         temporary.chmod(0o755)
         (temporary / WEIGHTS_NAME).chmod(0o644)
+        if seal is not None:
+            seal(temporary)
         if dest.exists():
             dest.rmdir()
         os.replace(temporary, dest)

@@ -22,6 +22,7 @@ from governance.errors import (
     NotFoundError,
     UnavailableError,
 )
+from governance.evidence.artifact import SignedModel, is_signed, verify_directory
 from governance.unlearning.projector import digest_tensor
 
 
@@ -38,6 +39,7 @@ class ClipModel:
         tensor_digests: digest of each tensor of the state dict.
         files: of a Hugging Face text tower or tokenizer that lies in the model's directory, as an exported directory
             holds them, path → bytes.
+        signed: who signed the model's directory, if somebody did; every file in it is as it was then.
     """
 
     source: Source
@@ -47,6 +49,7 @@ class ClipModel:
     tokenize: Callable[[list[str]], Tensor]
     tensor_digests: dict[str, str]
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    signed: SignedModel | None = field(default=None, repr=False)
 
     @property
     def weights_digest(self) -> str:
@@ -78,21 +81,27 @@ class ClipModel:
 
 
 def load_model(
-    source: Source, expected_digest: str | None = None, expected_config: str | None = None
+    source: Source,
+    expected_digest: str | None = None,
+    expected_config: str | None = None,
+    trusted: str | None = None,
 ) -> ClipModel:
-    """Load a model and take the digest of its weights.
+    """Load a model and take the digest of its weights; a signed directory must be as it was signed.
 
     Args:
         source: what to load.
         expected_digest: digest of the weights at registration, if they must be the same.
         expected_config: digest of architecture and preprocessing at registration, likewise.
+        trusted: id of the key that must have signed its directory; None if that does not matter.
 
     Raises:
         NotFoundError: files are missing.
         InvalidInputError: the name, tag, configuration or weights cannot be used.
         UnavailableError: weights had to be downloaded and could not be.
-        IntegrityError: the weights or the configuration are not the expected ones.
+        IntegrityError: the weights or the configuration are not the expected ones, or a signed directory is not as
+            it was signed (`governance.evidence.artifact.verify_directory`).
     """
+    signed = _check_signature(source, trusted)
     source.check_files()
     with _quiet():
         model_cfg = _model_config(source)
@@ -108,6 +117,7 @@ def load_model(
         tokenize=tokenize,
         tensor_digests={name: digest_tensor(tensor) for name, tensor in state.items()},
         files=text.content,
+        signed=signed,
     )
     if expected_digest is not None and model.weights_digest != expected_digest:
         raise IntegrityError(
@@ -121,6 +131,15 @@ def load_model(
             "restore it, or register it as another model"
         )
     return model
+
+
+def _check_signature(source: Source, trusted: str | None) -> SignedModel | None:
+    directory = source.directory
+    if directory is None or not is_signed(directory):
+        if trusted is None:
+            return None
+        raise IntegrityError(f"{source.describe()} is not signed, and key {trusted} should have")
+    return verify_directory(directory, trusted)
 
 
 def _create(

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +24,13 @@ AskPassphrase = Callable[[str], str | None]
 
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _PLAIN = b"-----BEGIN PRIVATE KEY-----"
+_PUBLIC = b"-----BEGIN PUBLIC KEY-----"
 _MAX_FILE = 64 * 1024
+
+_SPKI = bytes.fromhex("302a300506032b6570032100")
+"""What stands before the raw key in a SubjectPublicKeyInfo (RFC 8410, section 4)."""
+
+_KEY_ID = re.compile("sha256:[0-9a-f]{64}")
 
 _FIELD = 2**255 - 19
 _SMALL_ORDER = (
@@ -67,9 +74,31 @@ class PublicKey:
         """
         return cls(from_base64("the public key", text))
 
+    @classmethod
+    def from_pem(cls, pem: bytes, what: str = "the key") -> Self:
+        """The key of a PEM text, as ``openssl pkey -pubout`` writes it.
+
+        Raises:
+            InvalidInputError: it is no PEM of an Ed25519 public key.
+        """
+        lines = pem.split()
+        body = b"".join(lines[3:-3]).decode("ascii", "replace")
+        if pem.strip().startswith(_PUBLIC):
+            data = from_base64(what, body)
+            if data.startswith(_SPKI):
+                return cls(data.removeprefix(_SPKI))
+        raise InvalidInputError(f"{what} is not an Ed25519 public key in PEM (BEGIN PUBLIC KEY)")
+
     def to_base64(self) -> str:
         """The raw key in base64, 44 characters."""
         return to_base64(self.raw)
+
+    def to_pem(self) -> bytes:
+        """SubjectPublicKeyInfo in PEM (RFC 8410, section 4; RFC 7468, section 13)."""
+        return b"%b\n%b\n-----END PUBLIC KEY-----\n" % (
+            _PUBLIC,
+            to_base64(_SPKI + self.raw).encode(),
+        )
 
     @cached_property
     def key_id(self) -> str:
@@ -194,6 +223,30 @@ class SigningKey:
             raise InvalidInputError("a passphrase has 1 to 1,023 bytes")
         encryption = BestAvailableEncryption(secret)
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def trusted_key_id(text: str) -> str:
+    """Id of the public key that somebody names: by its id, in base64, or with a file of either or of PEM.
+
+    Raises:
+        InvalidInputError: it names none.
+    """
+    path = Path(text)
+    try:
+        data = path.read_bytes()[:_MAX_FILE] if path.is_file() else text.encode()
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{text} cannot be read: {error}") from error
+    word = data.decode("ascii", "replace").strip()
+    if _KEY_ID.fullmatch(word):
+        return word
+    if data.strip().startswith(_PUBLIC):
+        return PublicKey.from_pem(data, text).key_id
+    try:
+        return PublicKey.from_base64(word).key_id
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{text!r} names no public key: give its id (sha256:…), the key in base64, or a file of one"
+        ) from error
 
 
 def short_id(key: PublicKey | SigningKey) -> str:

@@ -28,13 +28,30 @@ BASE_VERSION = 1
 
 
 @recorded("register", "model", "name")
-def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelSpace) -> None:
+def register(
+    tools: Tools,
+    actor: str,
+    name: str,
+    source: Source,
+    labels: LabelSpace,
+    trusted: str | None = None,
+) -> None:
     """Register a base model: load it, find and probe its fold path, embed its label space.
 
-    It becomes version 1, with no active request, and the alias ``champion``.
+    It becomes version 1, with no active request, and the alias ``champion``. If its directory is signed, the event says
+    with which key.
+
+    Args:
+        tools: ledger, MLflow and models.
+        actor: who does it.
+        name: of the model.
+        source: what to load.
+        labels: its label space.
+        trusted: id of the key that must have signed its directory; None if that does not matter.
 
     Raises:
         InvalidInputError: the name is taken, or the model cannot carry an edit.
+        IntegrityError: a signed directory is not as it was signed, or was not signed with that key.
     """
     from governance.clip.certify import Precision
     from governance.clip.encode import encode_texts
@@ -46,7 +63,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
     with tools.ledger.read() as session:
         require(session, actor, "model.register")
         check_free(session, Model, "model", name)
-    clip = load_model(source)
+    clip = load_model(source, trusted=trusted)
     tools.encoder.adopt(clip)
     path = find_image_path(clip)
     bank = build_bank(labels, lambda prompts: encode_texts(clip, prompts))
@@ -121,6 +138,11 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         session.flush()
         session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
+        if clip.signed is not None:
+            payload["signed"] = {
+                "key_id": clip.signed.key.key_id,
+                "statement_digest": clip.signed.statement_digest,
+            }
         append(session, actor, "model.registered", f"model:{name}", payload)
 
 

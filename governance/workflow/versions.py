@@ -2,14 +2,16 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from governance.clip.encoder import weights_digest_with
-from governance.errors import IntegrityError, InvalidInputError, RefusedError
+from governance.errors import ConflictError, IntegrityError, InvalidInputError, RefusedError
+from governance.evidence.artifact import read_signature, sign_directory
 from governance.ledger import arrays
 from governance.ledger.database import Session
-from governance.ledger.events import append
+from governance.ledger.events import append, no_key
 from governance.ledger.facts import report_facts
 from governance.ledger.identity import named_sides
 from governance.ledger.lookup import (
@@ -20,10 +22,12 @@ from governance.ledger.lookup import (
     find_request,
     find_version,
 )
+from governance.ledger.signers import signer_of
 from governance.ledger.tables import ModelVersion, Request
 from governance.states import Action, State
 from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of
 from governance.workflow.build import Measured, build, measure, read_plan
+from governance.workflow.exports import EXPORTED, export_name, log_state, version_identity
 from governance.workflow.measure import read_eval_set, read_member, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
@@ -165,10 +169,11 @@ def export(
     dest: Path,
     precision: str = "fp32",
 ) -> tuple[str, Path, dict[str, Any]]:
-    """Write a version as a self-contained open_clip directory.
+    """Write a version as a self-contained open_clip directory, signed by the acting person.
 
     The recorded weights are those at fp32: they are made again and compared first, whatever `precision` is. Another
-    precision has weights of its own, whose digest goes into the event and the notes.
+    precision has weights of its own, whose digest goes into the event and the notes. The event holds the digest of the
+    signed statement (`governance.evidence.artifact`), so that the ledger knows every directory that left the house.
 
     Args:
         tools: ledger and models.
@@ -180,9 +185,11 @@ def export(
 
     Returns:
         Name of the model, the directory, and what is recorded: precision, digest of the weights written, certificates
-        of the fold, and how to load it.
+        of the fold, id of the key, digest of the signed statement, and how to load it.
 
     Raises:
+        RefusedError: the actor has no valid key here.
+        ConflictError: the actor got another key meanwhile.
         IntegrityError: base weights or factors changed, or the fold does not give the recorded weights.
         InvalidInputError: `dest` is in the way.
     """
@@ -198,6 +205,11 @@ def export(
         projector = arrays.load_projector(session, version)
         text = arrays.load_text(session, version)
         name, digest, weights_digest = model.name, version.digest, version.weights_digest
+        key = signer_of(session, actor)
+        if key is None:
+            raise RefusedError(no_key(actor))
+        facts = version_identity(version) | {"ledger": log_state(session)}
+        signed_name = export_name(version)
     clip = tools.encoder.model(base)
     folded = fold(clip, projector, text)
     if weights_digest_with(clip, folded) != weights_digest:
@@ -219,15 +231,24 @@ def export(
         "weights": weights_digest,
         "sides": named_sides(text is not None),
     }
-    hint = export_directory(clip, folded, dest, notes | exported)
+    facts |= {
+        "precision": exported["precision"],
+        "exported_weights_digest": exported["exported_weights_digest"],
+    }
+    seal = partial(sign_directory, name=signed_name, facts=facts, key=key)
+    hint = export_directory(clip, folded, dest, notes | exported, seal)
     try:
+        exported["statement_digest"] = read_signature(dest).statement_digest
         with tools.ledger.write() as session:
+            signer = signer_of(session, actor)
+            if signer is not None and signer.key_id != key.key_id:
+                raise ConflictError(f"{actor!r} got another key meanwhile; export again")
             payload = {"version_digest": digest, "weights_digest": weights_digest, **exported}
-            append(session, actor, "version.exported", subject_of(name, number), payload)
+            append(session, actor, EXPORTED, subject_of(name, number), payload)
     except BaseException:
         shutil.rmtree(dest)  # nothing leaves the house without a record
         raise
-    return name, dest, exported | {"load": hint}
+    return name, dest, exported | {"key_id": key.key_id, "load": hint}
 
 
 def _check_approval(request: Request) -> None:
