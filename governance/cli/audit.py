@@ -242,9 +242,9 @@ def _print(result: "Verification") -> None:
             "written anew, would not be noticed. Take one with `governance audit checkpoint`."
         )
     else:
+        found = "1 checkpoint" if result.outside == 1 else f"{result.outside} checkpoints"
         click.echo(
-            f"{result.outside} checkpoints outside the ledger; they vouch for the first "
-            f"{result.anchored} events."
+            f"{found} outside the ledger: the first {result.anchored} events are vouched for."
         )
     for fault in result.faults:
         click.echo(f"BAD {fault.where}: {fault.problem}")
