@@ -170,13 +170,6 @@ def test_any_file_is_a_policy_or_refused(
     assert parse_policy(load_json(rules.to_json())) == rules
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys(), inner, max_size=4),
-    max_leaves=12,
-)
-
-
 def _keys() -> st.SearchStrategy[str]:
     known = [
         "format",
@@ -190,6 +183,13 @@ def _keys() -> st.SearchStrategy[str]:
         "domain",
     ]
     return st.sampled_from([*known, "max_forget_accuracy", "bias", "short"]) | st.text(max_size=4)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys(), inner, max_size=4),
+    max_leaves=12,
+)
 
 
 @given(VALUES | st.dictionaries(_keys(), VALUES).map(lambda value: value | {"format": 1}))
