@@ -20,6 +20,7 @@ PARTS = (
     "baselines",
     "versions",
     "scaling",
+    "ledger",
 )
 
 

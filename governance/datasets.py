@@ -14,8 +14,6 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from governance.digests import canonical_json, digest_bytes, digest_json, load_json
 from governance.errors import InvalidInputError, NotFoundError
 from governance.progress import Meter, silent
@@ -233,6 +231,8 @@ def _csv_entries(path: Path) -> Iterator[tuple[str, str, str]]:
 
 def _check_image(path: Path) -> tuple[str | None, str]:
     """Problem (None if it decodes) and digest of one file."""
+    from PIL import Image, UnidentifiedImageError  # help pages read this module too
+
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -100,14 +100,11 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
     (State.RELEASED, Action.REINSTATE): State.REINSTATED,
     (State.CLOSED, Action.REINSTATE): State.REINSTATED,
     (State.RELEASED, Action.CLOSE): State.CLOSED,
-    # What concerns the file of a case and not the case itself can happen at any time.
-    **{
-        (state, action): state
-        for state in State
-        for action in (Action.ATTACH, Action.HOLD, Action.LIFT, Action.REDACT)
-    },
 }
 """Every allowed step. Whatever is not in this table is refused."""
+
+PAPERWORK = frozenset({Action.ATTACH, Action.HOLD, Action.LIFT, Action.REDACT})
+"""Actions on the papers of a case, not on the case: they are possible in every state and leave it."""
 
 ACTIVE_STATES = frozenset({State.APPLIED, State.RELEASED, State.CLOSED})
 """States in which a request's edit is part of the newest model version."""
@@ -156,6 +153,8 @@ def next_state(state: State, action: Action) -> State:
     Raises:
         RefusedError: the table has no such step.
     """
+    if action in PAPERWORK:
+        return state
     try:
         return TRANSITIONS[state, action]
     except KeyError:

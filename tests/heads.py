@@ -1,7 +1,6 @@
-"""A ledger with a few people and its own keys, and what MLflow would hold of a ledger."""
+"""A ledger with a few people, and what MLflow would hold of a ledger."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from governance.digests import canonical_json
 from governance.errors import UnavailableError
@@ -15,12 +14,17 @@ from governance.workflow import actors
 PEOPLE = {"carla": Role.COMPLIANCE, "mona": Role.MLOPS, "otto": Role.AUDITOR}
 
 
-def found(path: Path, keys: MemoryKeyring | None = None) -> Ledger:
-    """The ledger in a file at head, with an admin and `PEOPLE`, all with new keys."""
-    ledger = Ledger(f"sqlite:///{path}", keys or MemoryKeyring())
+def populate(ledger: Ledger) -> None:
+    """Add an admin and `PEOPLE` to an empty ledger: five events."""
     actors.found(ledger, "ada")
     for name, role in PEOPLE.items():
         actors.add(ledger, "ada", name, [role])
+
+
+def found(ledger: Ledger) -> Ledger:
+    """Populate an empty ledger, with a keyring of its own."""
+    ledger.keys = MemoryKeyring()
+    populate(ledger)
     return ledger
 
 

@@ -26,7 +26,7 @@ class Said(NamedTuple):
 class Case:
     """What the log says of a request, as far as later events depend on it."""
 
-    state: State
+    reached: State
     due_at: str
     filed_by: str
     basis: str
@@ -161,7 +161,7 @@ class Replay:
         action = Action(event.action.removeprefix("request."))
         case = self.cases[number]
         try:
-            case.state = next_state(case.state, action)
+            case.reached = next_state(case.reached, action)
         except RefusedError:
             yield Fault(f"event {event.seq}", f"{event.action} was not allowed at that point")
         match action:

@@ -240,8 +240,8 @@ def states(session: Session, log: Replay) -> Iterator[Fault]:
         if case is None:
             continue  # found already: the log knows no such request
         name = f"request {request.id}"
-        if case.state != request.state:
-            yield Fault(name, f"it is {request.state}, but the log says {case.state}")
+        if case.reached != request.state:
+            yield Fault(name, f"it is {request.state}, but the log says {case.reached}")
         if case.due_at != request.due_at.isoformat():
             yield Fault(name, f"it is due {request.due_at}, but the log says {case.due_at}")
         for what, mine, said in (

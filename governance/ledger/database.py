@@ -35,6 +35,8 @@ HEAD = "0001"
 
 _LOCK_TIMEOUT_S = 30
 _WRITE = "governance_write"
+_RAISED = "P0001"
+"""SQLSTATE of what our triggers raise on PostgreSQL; SQLite's driver calls the same an integrity error."""
 
 
 class Ledger:
@@ -118,8 +120,11 @@ class Ledger:
 
 def current_revision(connection: Connection) -> str | None:
     """Revision recorded in the database, None if it has no ledger."""
-    if not connection.dialect.has_table(connection, VERSION_TABLE):
-        return None
+    # Every transaction asks; that the table is there, a connection needs to find out only once.
+    if not connection.info.get(VERSION_TABLE):
+        if not connection.dialect.has_table(connection, VERSION_TABLE):
+            return None
+        connection.info[VERSION_TABLE] = True
     row = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).first()
     return None if row is None else str(row[0])
 
@@ -189,7 +194,7 @@ def explained(url: str) -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise ConflictError(
-            f"another change came first ({error.orig}); look at the record again and retry"
+            f"another change came first ({_problem(error)}); look at the record again and retry"
         ) from error
     except DatabaseDown as error:
         if "locked" in str(error.orig) or "lock timeout" in str(error.orig):
@@ -197,7 +202,17 @@ def explained(url: str) -> Iterator[None]:
                 f"the ledger was locked by another writer for {_LOCK_TIMEOUT_S} s; try again"
             ) from error
         where = make_url(url).render_as_string(hide_password=True)
-        raise UnavailableError(f"the ledger {where} cannot be used: {error.orig}") from error
+        raise UnavailableError(f"the ledger {where} cannot be used: {_problem(error)}") from error
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _RAISED:
+            raise ConflictError(
+                f"another change came first ({_problem(error)}); look at the record again and retry"
+            ) from error
         where = make_url(url).render_as_string(hide_password=True)
-        raise UnavailableError(f"the ledger {where} failed: {error.orig}") from error
+        raise UnavailableError(f"the ledger {where} failed: {_problem(error)}") from error
+
+
+def _problem(error: DBAPIError) -> str:
+    """What the database says, in one line; PostgreSQL adds detail, hint and context on further ones."""
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "message_primary", None) or " ".join(str(error.orig).split())

@@ -11,7 +11,7 @@ from datetime import UTC
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
@@ -86,76 +86,6 @@ def _front(
     )
 
 
-def head(session: Session) -> tuple[int, str, str]:
-    """Number, digest and time of the newest event; 0, `GENESIS` and no time in an empty log."""
-    query = select(Event.seq, Event.digest, Event.at).order_by(Event.seq.desc()).limit(1)
-    row = session.execute(query).first()
-    return (0, GENESIS, "") if row is None else (row[0], row[1], row[2])
-
-
-def moment(session: Session, before: str) -> str:
-    """The present moment by one clock for all writers, and never before that of the last event."""
-    if session.get_bind().dialect.name == "postgresql":
-        time = session.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
-    else:
-        time = now()
-    return max(str(time.isoformat(timespec="microseconds")), before)
-
-
-def append(
-    session: Session, actor: str, action: str, subject: str, payload: Mapping[str, Any]
-) -> Event:
-    """Add an event, signed by its actor, to the transaction of `session`, which must be a `Ledger.write` one.
-
-    Args:
-        session: the transaction that also makes the change the event speaks of.
-        actor: who acts.
-        action: ``subject.verb``, e.g. ``request.approved``.
-        subject: what it is about, e.g. ``request:1``.
-        payload: JSON values; digests rather than contents, and never personal data.
-
-    Raises:
-        RefusedError: the actor has no key here that the ledger knows and that is valid.
-    """
-    key = signer_of(session, actor)
-    if key is None and not action.endswith(REFUSED):
-        raise RefusedError(no_key(actor))
-    last_seq, prev_digest, last_at = head(session)
-    seq, at = last_seq + 1, moment(session, last_at)
-    content = canonical_json(dict(payload))
-    key_id = None if key is None else key.key_id
-    signature = None
-    if key is not None:
-        said = signed_bytes(action, actor, at, key_id, content, prev_digest, seq, subject)
-        signature = b64encode(key.sign(said)).decode()
-    text = entry(action, actor, at, key_id, content, prev_digest, seq, signature, subject)
-    row = Event(
-        seq=seq,
-        at=at,
-        actor=actor,
-        action=action,
-        subject=subject,
-        payload=content,
-        prev_digest=prev_digest,
-        key_id=key_id,
-        signature=signature,
-        digest=digest_bytes(text.encode()),
-    )
-    session.add(row)
-    session.flush()
-    grow(session, seq)
-    return row
-
-
-def no_key(actor: str) -> str:
-    """Why somebody cannot act."""
-    return (
-        f"actor {actor!r} has no signing key here that the ledger knows and that is valid; put the "
-        "key file into the workspace's keys directory, name it with GOVERNANCE_KEY_FILE, or get a "
-        "new one with `governance actor rotate-key`"
-    )
-
-
 class Entry(NamedTuple):
     """One event as it stands in the table; `payload` is text."""
 
@@ -169,6 +99,80 @@ class Entry(NamedTuple):
     key_id: str | None
     signature: str | None
     digest: str
+
+
+_HEAD = select(Event.seq, Event.digest, Event.at).order_by(Event.seq.desc()).limit(1)
+_INSERT = insert(Event)
+_CLOCK = select(func.clock_timestamp())
+
+
+def head(session: Session) -> tuple[int, str, str]:
+    """Number, digest and time of the newest event; 0, `GENESIS` and no time in an empty log."""
+    row = session.connection().execute(_HEAD).first()
+    return (0, GENESIS, "") if row is None else (row[0], row[1], row[2])
+
+
+def moment(session: Session, before: str) -> str:
+    """The present moment by one clock for all writers, and never before that of the last event."""
+    if session.get_bind().dialect.name == "postgresql":
+        time = session.connection().execute(_CLOCK).scalar_one().astimezone(UTC)
+    else:
+        time = now()
+    return max(str(time.isoformat(timespec="microseconds")), before)
+
+
+def append(
+    session: Session, actor: str, action: str, subject: str, payload: Mapping[str, Any]
+) -> Entry:
+    """Add an event, signed by its actor, to the transaction of `session`, which must be a `Ledger.write` one.
+
+    Args:
+        session: the transaction that also makes the change the event speaks of.
+        actor: who acts.
+        action: ``subject.verb``, e.g. ``request.approved``.
+        subject: what it is about, e.g. ``request:1``.
+        payload: JSON values; digests rather than contents, and never personal data.
+
+    Raises:
+        RefusedError: the actor has no key here that the ledger knows and that is valid.
+    """
+    session.flush()  # what follows goes past the unit of work, which would take most of the time
+    key = signer_of(session, actor)
+    if key is None and not action.endswith(REFUSED):
+        raise RefusedError(no_key(actor))
+    last_seq, prev_digest, last_at = head(session)
+    seq, at = last_seq + 1, moment(session, last_at)
+    content = canonical_json(dict(payload))
+    key_id = None if key is None else key.key_id
+    signature = None
+    if key is not None:
+        said = signed_bytes(action, actor, at, key_id, content, prev_digest, seq, subject)
+        signature = b64encode(key.sign(said)).decode()
+    text = entry(action, actor, at, key_id, content, prev_digest, seq, signature, subject)
+    row = Entry(
+        seq=seq,
+        at=at,
+        actor=actor,
+        action=action,
+        subject=subject,
+        payload=content,
+        prev_digest=prev_digest,
+        key_id=key_id,
+        signature=signature,
+        digest=digest_bytes(text.encode()),
+    )
+    session.connection().execute(_INSERT, row._asdict())
+    grow(session, seq)
+    return row
+
+
+def no_key(actor: str) -> str:
+    """Why somebody cannot act."""
+    return (
+        f"actor {actor!r} has no signing key here that the ledger knows and that is valid; put the "
+        "key file into the workspace's keys directory, name it with GOVERNANCE_KEY_FILE, or get a "
+        "new one with `governance actor rotate-key`"
+    )
 
 
 def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
@@ -202,4 +206,7 @@ def stream(
             query = query.where(column == wanted)
     if since is not None:
         query = query.where(Event.seq >= since)
-    yield from session.scalars(query.limit(limit))
+    with session.scalars(
+        query.limit(limit)
+    ) as found:  # a server's cursor, to be closed by who stops early
+        yield from found

@@ -123,8 +123,14 @@ def _functions() -> dict[str, str]:
         "governance_erase": (
             f"BEGIN IF {_NOT_ERASURE} THEN RAISE EXCEPTION '{_ERASE}'; END IF; RETURN NEW; END"
         ),
+        # The table by its schema: a temporary one of the same name would be looked at first.
         "governance_events_append": (
-            f"BEGIN IF {_NOT_NEXT} THEN RAISE EXCEPTION '{_APPEND}'; END IF; RETURN NEW; END"
+            "DECLARE last record; BEGIN "
+            "EXECUTE format('SELECT seq, digest FROM %I.%I ORDER BY seq DESC LIMIT 1', "
+            "TG_TABLE_SCHEMA, TG_TABLE_NAME) INTO last; "
+            "IF NEW.seq <> COALESCE(last.seq, 0) + 1 "
+            f"OR NEW.prev_digest <> COALESCE(last.digest, '{GENESIS}') THEN "
+            f"RAISE EXCEPTION '{_APPEND}'; END IF; RETURN NEW; END"
         ),
     }
 

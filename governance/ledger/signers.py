@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from governance.errors import RefusedError
@@ -16,16 +16,16 @@ KEYS = "keys"
 """Where `Ledger` puts its keyring into a session's `info`."""
 
 _SIGNERS = "signers"
+_VALID = (
+    select(ActorKey.key_id)
+    .join(Actor, Actor.id == ActorKey.actor_id)
+    .where(Actor.name == bindparam("name"), Actor.active, ActorKey.retired_at.is_(None))
+)
 
 
 def valid_key_ids(session: Session, actor: str) -> list[str]:
     """Keys with which an actor may sign now."""
-    query = (
-        select(ActorKey.key_id)
-        .join(Actor)
-        .where(Actor.name == actor, Actor.active, ActorKey.retired_at.is_(None))
-    )
-    return list(session.scalars(query))
+    return list(session.connection().execute(_VALID, {"name": actor}).scalars())
 
 
 def signer_of(session: Session, actor: str) -> "SigningKey | None":

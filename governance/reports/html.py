@@ -72,6 +72,13 @@ ACTIONS = {
     "request.released": "Released",
     "request.reinstated": "Edit taken back",
     "request.closed": "Closed",
+    "request.endorsed": "Approved; the quorum needs others beside",
+    "request.attached": "File attached",
+    "request.held": "Put on legal hold",
+    "request.hold_lifted": "Legal hold lifted",
+    "request.redacted": "Reason, references, comments and files erased",
+    "request.refused": "Refused",
+    "version.refused": "Refused",
     "version.intended": "Model version announced",
     "version.registered": "Model version registered",
     "version.nominated": "Made the candidate for release",
@@ -411,7 +418,7 @@ def _decision(
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:
     payload = event["payload"]
-    notes = [str(note) for note in (payload.get("reason"), *event["texts"]) if note]
+    notes = [str(note) for note in (payload.get("reason"), *event.get("texts", ())) if note]
     if "was_due_at" in payload:
         notes.append(f"from {moment(payload['was_due_at'])} to {moment(payload['due_at'])}")
     return {**event, "words": ACTIONS.get(event["action"]), "notes": notes}

@@ -9,7 +9,6 @@ from governance.errors import GovernanceError, RefusedError
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.lookup import find_actor, find_model
-from governance.workflow.aliases import subject_of
 
 Verb = ParamSpec("Verb")
 Result = TypeVar("Result")
@@ -24,9 +23,9 @@ def recorded(
         attempt: what is tried, as the commands call it.
         kind: kind of the subject, ``request``, ``version``, ….
         names: parameters of the verb that name it: one that holds a name, a number or several numbers, or those of
-            the model and of the version; none if it is the ledger as a whole.
+            the model and of the version; none if it is the ledger itself.
 
-    The verb takes the ledger, or the tools with it, as its first parameter and the acting person as its second.
+    The verb takes the ledger, or the tools with it, as its first parameter, and the acting person as `actor`.
     """
 
     def decorate(verb: Callable[Verb, Result]) -> Callable[Verb, Result]:
@@ -39,9 +38,9 @@ def recorded(
             except RefusedError as error:
                 given = signature.bind(*args, **kwargs)
                 given.apply_defaults()
-                first, actor, *_ = given.arguments.values()
+                first = next(iter(given.arguments.values()))
                 ledger = first if isinstance(first, Ledger) else first.ledger
-                _record(ledger, actor, attempt, kind, names, given.arguments, error)
+                _record(ledger, attempt, kind, names, given.arguments, error)
                 raise
 
         return wrapper
@@ -51,7 +50,6 @@ def recorded(
 
 def _record(
     ledger: Ledger,
-    actor: str,
     attempt: str,
     kind: str,
     names: tuple[str, ...],
@@ -59,16 +57,17 @@ def _record(
     refusal: RefusedError,
 ) -> None:
     """Append the refusal; a ledger that cannot take it does not hide the refusal itself."""
+    actor = given["actor"]
     payload = {"attempt": attempt, "problem": str(refusal)}
     try:
         with ledger.write() as session:
             find_actor(session, actor)
-            values = [given[name] for name in names] or ["ledger"]
+            values = [given[name] for name in names]
             if kind == "version":
-                values = [subject_of(find_model(session, values[0]).name, values[1])]
+                values = [f"{find_model(session, values[0]).name}/{values[1]}"]
             elif kind == "model" and values[0] is None:
                 values = [find_model(session, None).name]
-            for value in _several(values[0]):
+            for value in _several(values[0]) if values else ["ledger"]:
                 append(session, actor, f"{kind}.refused", f"{kind}:{value}", payload)
     except GovernanceError:
         return

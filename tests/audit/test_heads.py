@@ -1,6 +1,5 @@
 """Tree heads kept outside the ledger find what the log alone cannot show; keys count for their time only."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,36 +17,26 @@ from governance.outside import read_notes
 from governance.states import Role
 from governance.workflow import actors
 from governance.workflow.checkpoints import TAG, Anchors, spread, take
-from tests.heads import Mirrored, found, grow
+from tests.databases import Databases, make_template
+from tests.heads import Mirrored, found, grow, populate
 from tests.ledger.tampering import raw, tamper
 
 
 @pytest.fixture
-def make_log(migrated: Path, tmp_path: Path) -> Callable[..., Ledger]:
-    """Ledgers with a few people and keys of their own."""
-
-    def make(name: str) -> Ledger:
-        shutil.copy(migrated, tmp_path / f"{name}.db")
-        return found(tmp_path / f"{name}.db")
-
-    return make
+def log(ledger: Ledger) -> Ledger:
+    """A ledger with a few people and keys of its own."""
+    return found(ledger)
 
 
-@pytest.fixture
-def log(make_log: Callable[..., Ledger]) -> Ledger:
-    return make_log("log")
-
-
-def cut(ledger: Ledger, size: int) -> None:
-    """Take away every event behind the first `size`, and every record that only they speak of."""
-    (at,) = raw(ledger, ("SELECT at FROM events WHERE seq = ?", [size]))[0]
-    moment = at.replace("T", " ").removesuffix("+00:00")
+def cut(ledger: Ledger, size: int, *names: str) -> None:
+    """Take away every event behind the first `size`, and the records that only they speak of."""
+    people = ", ".join(f"'{name}'" for name in names)
     tamper(
         ledger,
         ("DELETE FROM events WHERE seq > ?", [size]),
         ("DELETE FROM checkpoints WHERE size >= ?", [size]),
-        ("DELETE FROM actor_keys WHERE added_at > ?", [moment]),
-        ("DELETE FROM actors WHERE added_at > ?", [moment]),
+        f"DELETE FROM actor_keys WHERE actor_id IN (SELECT id FROM actors WHERE name IN ({people}))",
+        f"DELETE FROM actors WHERE name IN ({people})",
     )
 
 
@@ -66,7 +55,7 @@ def test_a_cut_tail_is_found_by_any_one_copy_outside(
     grow(cases, "olga", "oskar")
     head = take(cases, "mona")
     assert spread(cases, places).failures == {}
-    cut(cases, size)
+    cut(cases, size, "olga", "oskar")
     assert problems(verify(cases)) == {}  # log and tables agree, so nothing in them tells
     kept: dict[str, str] = {}
     if place in ("workspace", "anchor"):
@@ -83,10 +72,10 @@ def test_a_cut_tail_is_found_by_any_one_copy_outside(
 
 
 def test_a_log_written_anew_with_other_keys_is_another_log(
-    log: Ledger, make_log: Callable[..., Ledger]
+    log: Ledger, make_ledger: Callable[[], Ledger]
 ) -> None:
     kept = take(log, "otto").note
-    other = make_log("other")
+    other = found(make_ledger())
     take(other, "otto")
     assert problems(verify(other)) == {}
     (problem,) = problems(verify(other, {"kept": kept})).values()
@@ -94,11 +83,10 @@ def test_a_log_written_anew_with_other_keys_is_another_log(
 
 
 def test_a_log_written_anew_from_its_second_half_with_stolen_keys_is_found(
-    log: Ledger, tmp_path: Path
+    databases: Databases, migrated: str, copy_ledger: Callable[[str], Ledger]
 ) -> None:
-    log.dispose()  # so that everything lies in the one file
-    shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
-    copy = Ledger(f"sqlite:///{tmp_path}/copy.db", log.keys)
+    template = make_template(databases, populate, migrated)
+    log, copy = copy_ledger(template), copy_ledger(template)
     grow(log, "olga")
     kept = take(log, "otto")
     grow(copy, "oskar")

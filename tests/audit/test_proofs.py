@@ -1,9 +1,7 @@
 """Proofs that a stranger checks with the tree's rules alone, made without reading the log."""
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,35 +14,34 @@ from governance.ledger import tree
 from governance.ledger.checkpoints import take
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
-from tests.heads import found
+from tests.databases import Databases, make_template
+from tests.heads import found, populate
 from tests.ledger.tampering import tamper
 
 EVENTS = 3000
 
 
-@pytest.fixture(scope="module")
-def long_file(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger with `EVENTS` events and checkpoints on 300 of them and on the last but one."""
-    path = tmp_path_factory.mktemp("long") / "ledger.db"
-    shutil.copy(migrated, path)
-    ledger = found(path)
+def furnish(ledger: Ledger) -> None:
+    """Fill a ledger to `EVENTS` events, with checkpoints on the first 300 and on all but the last."""
+    populate(ledger)
     with ledger.write() as session:
         for number in range(6, EVENTS + 1):
             if number in (301, EVENTS):
                 take(session, "otto")
             else:
-                append(session, "otto", "report.exported", f"request:{number}", {})
-            session.expunge_all()
-    ledger.dispose()
-    return path
+                append(session, "otto", "report.exported", f"report:{number}", {})
+
+
+@pytest.fixture(scope="session")
+def long_template(databases: Databases, migrated: str) -> str:
+    """A template with what `furnish` makes."""
+    return make_template(databases, furnish, migrated)
 
 
 @pytest.fixture
-def long(long_file: Path, tmp_path: Path) -> Iterator[Ledger]:
-    shutil.copy(long_file, tmp_path / "long.db")
-    ledger = Ledger(f"sqlite:///{tmp_path}/long.db")
-    yield ledger
-    ledger.dispose()
+def long(copy_ledger: Callable[[str], Ledger], long_template: str) -> Ledger:
+    """A ledger with what `furnish` makes."""
+    return copy_ledger(long_template)
 
 
 def check_inclusion(proof: dict[str, Any]) -> None:
@@ -85,7 +82,7 @@ def test_an_event_is_proven_with_few_reads(
 def test_another_entry_is_not_proven(long: Ledger) -> None:
     with long.read() as session:
         proof = proofs.inclusion(session, 77)
-    proof["entry"] = proof["entry"].replace("request:77", "request:78")
+    proof["entry"] = proof["entry"].replace("report:77", "report:78")
     with pytest.raises(IntegrityError):
         check_inclusion(proof)
 
@@ -103,9 +100,8 @@ def test_the_log_only_grew(long: Ledger, old: int, new: int) -> None:
             verify_consistency(old, new, sides[1], sides[1], hashes)
 
 
-def test_what_cannot_be_proven(long: Ledger, migrated: Path, tmp_path: Path) -> None:
-    shutil.copy(migrated, tmp_path / "other.db")
-    other = found(tmp_path / "other.db")
+def test_what_cannot_be_proven(long: Ledger, ledger: Ledger) -> None:
+    other = found(ledger)
     with other.write() as session:
         foreign = take(session, "otto").note
     with long.read() as session:
@@ -124,13 +120,13 @@ def test_what_cannot_be_proven(long: Ledger, migrated: Path, tmp_path: Path) -> 
 
 
 def test_a_rewritten_log_proves_nothing_below_the_head_that_was_signed(long: Ledger) -> None:
-    tamper(long, "UPDATE events SET digest = 'sha256:' || printf('%064d', 7) WHERE seq = 290")
+    other = "sha256:" + "7" * 64
+    tamper(long, ("UPDATE events SET digest = ? WHERE seq = 290", [other]))
     with long.read() as session, pytest.raises(IntegrityError, match="the first 300 events"):
         proofs.inclusion(session, 5, 300)
 
 
-def test_without_a_checkpoint_there_is_no_proof(migrated: Path, tmp_path: Path) -> None:
-    shutil.copy(migrated, tmp_path / "other.db")
-    ledger = found(tmp_path / "other.db")
+def test_without_a_checkpoint_there_is_no_proof(ledger: Ledger) -> None:
+    populate(ledger)
     with ledger.read() as session, pytest.raises(NotFoundError, match="no checkpoint yet"):
         proofs.inclusion(session, 1)

@@ -47,7 +47,7 @@ def test_the_tree_has_the_documented_groups() -> None:
         "request file", "request prepare", "request evaluate", "request approve", "request apply",
         "actor rotate-key", "actor new-key", "policy adopt", "audit checkpoint", "audit prove",
         "version promote", "version rollback", "version export", "version evaluate", "audit log",
-        "audit verify", "report", "db upgrade", "db current", "db check",
+        "audit verify", "report", "db upgrade", "db current", "db check", "db grants",
     ):  # fmt: skip
         assert expected in paths
 
@@ -83,6 +83,7 @@ def test_commands_on_the_ledger_alone_import_no_torch_open_clip_or_mlflow(prepar
         ["policy", "show"], ["policy", "template"], ["actor", "rotate-key", "olga", "--reason", "r"],
         ["report", "request", "1", "--format", "json", "-o", "-"],
         ["report", "request", "1", "-o", "-"], ["db", "current"], ["db", "check"],
+        ["db", "grants", "app"],
     ]  # fmt: skip
     loaded = loaded_after(
         f"import os\nos.environ['GOVERNANCE_HOME'] = {str(prepared)!r}\n"

@@ -258,7 +258,7 @@ def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[st
     history = [
         event(1, "request.filed", "request:3"),
         event(2, "request.prepared", "request:3", method="redirect"),
-        event(3, "request.approved", "request:3", decision={"comment": "go ahead"}),
+        event(3, "request.approved", "request:3") | {"texts": ["go ahead"]},
     ]
     return document(
         "request", requests=[request_record(3, targets)], reports=[report], history=history

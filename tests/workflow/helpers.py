@@ -8,6 +8,7 @@ from sqlalchemy import text
 from governance.audit.verify import verify
 from governance.digests import load_json
 from governance.ledger.database import Ledger
+from governance.ledger.events import stream
 from governance.ledger.lookup import alias_version, find_model, find_request, find_version
 from governance.ledger.tables import Base, Report
 from governance.policy import Gates
@@ -15,12 +16,24 @@ from governance.workflow import policies
 
 
 def dump(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table: what "changes nothing" means."""
+    """Every row of every table but the record of refusals: what "changes nothing" means."""
     with ledger.connect() as connection:
-        return {
+        rows = {
             table: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))]
             for table in sorted(Base.metadata.tables)
         }
+    rows["events"] = [row for row in rows["events"] if not row[3].endswith(".refused")]
+    return rows
+
+
+def refusals(ledger: Ledger) -> list[tuple[str, str, str]]:
+    """Actor, subject and words of every recorded refusal."""
+    with ledger.read() as session:
+        return [
+            (event.actor, event.subject, load_json(event.payload)["problem"])
+            for event in stream(session)
+            if event.action.endswith(".refused")
+        ]
 
 
 def actions(ledger: Ledger) -> list[str]:

@@ -1,10 +1,8 @@
 """Signed tree heads: taken with their event, carried outside whatever happens in between."""
 
 import json
-import shutil
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,12 +30,9 @@ from tests.workflow.test_release import LOOSE
 
 
 @pytest.fixture
-def log(migrated: Path, tmp_path: Path) -> Iterator[Ledger]:
+def log(ledger: Ledger) -> Ledger:
     """A ledger with a few people and keys of its own."""
-    shutil.copy(migrated, tmp_path / "log.db")
-    ledger = found(tmp_path / "log.db")
-    yield ledger
-    ledger.dispose()
+    return found(ledger)
 
 
 @pytest.fixture

@@ -1,0 +1,216 @@
+"""What the evidence costs: appending, verifying and proving, against bare work in the same run.
+
+Appends are measured as waiting time, because the disk and the lock are part of them; everything else as processor time.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from sqlalchemy import insert, select, text
+
+from bench.output import Section, Settings, ratio, table
+from bench.timing import timed
+from governance.audit.log import Log, walk
+from governance.audit.signatures import Signatures
+from governance.audit.verify import verify
+from governance.digests import canonical_json, digest_bytes, load_json
+from governance.evidence.keyring import MemoryKeyring
+from governance.evidence.merkle import Frontier
+from governance.ledger.database import Ledger
+from governance.ledger.events import Entry, append, entries, entry, head, signed_bytes
+from governance.ledger.migrate import upgrade
+from governance.ledger.tables import ActorKey, Event, TreeNode
+from governance.ledger.tree import leaf, prove_consistency, prove_inclusion
+from governance.workflow import actors
+
+DATABASE = "GOVERNANCE_BENCH_DATABASE_URL"
+"""An empty PostgreSQL database that may be filled; without it the PostgreSQL rows are left out."""
+
+WRITERS = 16
+_PAYLOAD = {"from": "prepared", "to": "prepared", "report": {"digest": "sha256:" + "a" * 64}}
+_BATCH = 5000
+_SIGNED = 50_000
+
+
+def run(settings: Settings) -> Section:
+    """The part."""
+    appends, data = [], {}
+    with _sqlite() as ledger:
+        appends += _appends("SQLite", ledger, 1, 200 if settings.quick else 3000)
+    url = os.environ.get(DATABASE)
+    if url:
+        ledger = Ledger(url, MemoryKeyring())
+        upgrade(ledger)
+        actors.found(ledger, "ada")
+        appends += _appends("PostgreSQL", ledger, WRITERS, 160 if settings.quick else 4800)
+        ledger.dispose()
+    sizes = [1000, 3000] if settings.quick else [1000, 10_000, 100_000, 1_000_000]
+    reading, proving = _reading(sizes)
+    data = {"appends": appends, "reading": reading, "proving": proving}
+    return Section(
+        "ledger",
+        {
+            "ledger: appending": table(
+                [(n, w, round(r), ratio(b / r)) for n, w, r, b in appends],
+                ["database", "writers", "events/s", "a bare insert is faster by"],
+            ),
+            "ledger: verifying": table(
+                [(n, round(r), ratio(1 / s)) for n, r, s in reading],
+                ["what is checked", "events/s", "time, relative to reading the rows"],
+            ),
+            "ledger: proving": table(
+                [(f"{n:,}", i, c, ratio(t / proving[0][3])) for n, i, c, t in proving],
+                ["events", "hashes of an inclusion proof", "of a consistency proof", "time"],
+            ),
+        },
+        data,
+    )
+
+
+def _appends(
+    name: str, ledger: Ledger, writers: int, count: int
+) -> list[tuple[str, int, float, float]]:
+    """Database, writers, appends a second, bare inserts a second."""
+
+    def one(number: int) -> None:
+        with ledger.write() as session:
+            append(session, "ada", "request.evaluated", f"request:{number}", _PAYLOAD)
+
+    bare = _bare(ledger)
+    rates = []
+    for work in (one, bare):
+        rates.append(count / _together(work, writers, count))
+    return [(name, writers, rates[0], rates[1])]
+
+
+def _bare(ledger: Ledger) -> Callable[[int], None]:
+    """One row of the same size in one transaction, in a table without any guard."""
+    engine = ledger.engine
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE bench_rows (id INTEGER PRIMARY KEY, data TEXT)"))
+    filler = "x" * 900
+    lock = threading.Lock()
+    numbers = iter(range(1, 10**9))
+
+    def one(_: int) -> None:
+        with lock:
+            number = next(numbers)
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO bench_rows VALUES (:id, :data)"), {"id": number, "data": filler}
+            )
+
+    return one
+
+
+def _together(work: Callable[[int], None], writers: int, count: int) -> float:
+    """Seconds for `count` pieces of work by some threads."""
+
+    def some(writer: int) -> None:
+        for number in range(count // writers):
+            work(writer * count + number)
+
+    threads = [threading.Thread(target=some, args=(writer,)) for writer in range(writers)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - began
+
+
+def _reading(
+    sizes: list[int],
+) -> tuple[list[tuple[str, float, float]], list[tuple[int, int, int, float]]]:
+    """Rates of checks on the largest log, and proofs at each size."""
+    proving = []
+    with _sqlite() as ledger:
+        for size in sizes:
+            _fill(ledger, size)
+            with ledger.read() as session:
+                inclusion, took = timed(partial(prove_inclusion, session, size // 3, size))
+                consistency = prove_consistency(session, size // 2 + 1, size)
+            proving.append((size, len(inclusion), len(consistency), took))
+        count = sizes[-1]
+        with ledger.read() as session:
+            _, bare = timed(lambda: sum(len(chunk) for chunk in entries(session)))
+            _, chain = timed(lambda: sum(1 for _ in walk(session, Log())))
+        signed = min(count, _SIGNED)
+        _, signatures = timed(lambda: _signatures(ledger, signed))
+        _, whole = timed(lambda: verify(ledger))
+    return [
+        ("nothing, rows are read", count / bare, 1.0),
+        ("digests, links, times, tree", count / chain, bare / chain),
+        ("and signatures", signed / signatures, bare / count * signed / signatures),
+        ("everything: `audit verify`", count / whole, bare / whole),
+    ], proving
+
+
+def _signatures(ledger: Ledger, count: int) -> None:
+    signatures = Signatures()
+    with ledger.read() as session:
+        for number, found in enumerate(walk(session, Log())):
+            if number == count:
+                break
+            signatures.read(found, load_json(found.payload))
+
+
+def _fill(ledger: Ledger, size: int) -> None:
+    """Lengthen the log to `size` events as `append` would, in batches: signed ones first, then refusals, which need
+    no signature.
+    """
+    with ledger.read() as session:
+        key_id = session.scalars(select(ActorKey.key_id)).one()
+        key = ledger.keys.signer("ada", [key_id]) if ledger.keys else None
+        seq, prev, at = head(session)
+    payload = canonical_json(_PAYLOAD)
+    with ledger.write() as session:
+        frontier, leaves = Frontier(), []
+        for chunk in entries(session):
+            leaves += [leaf(found.digest) for found in chunk]
+        frontier.extend(leaves)
+        while seq < size:
+            rows, hashes = [], []
+            first = seq + 1
+            for seq in range(first, min(seq + _BATCH, size) + 1):  # noqa: B020
+                signed = key if seq <= _SIGNED else None
+                action = "request.evaluated" if signed else "request.refused"
+                subject, signer = f"request:{seq % 997}", key_id if signed else None
+                signature = None
+                if signed is not None:
+                    said = signed_bytes(action, "ada", at, signer, payload, prev, seq, subject)
+                    signature = b64encode(signed.sign(said)).decode()
+                text_ = entry(action, "ada", at, signer, payload, prev, seq, signature, subject)
+                digest = digest_bytes(text_.encode())
+                rows.append(
+                    Entry(seq, at, "ada", action, subject, payload, prev, signer, signature, digest)
+                )
+                hashes.append(leaf(digest))
+                prev = digest
+            session.execute(insert(Event), [row._asdict() for row in rows])
+            nodes = frontier.extend(hashes)
+            if nodes:
+                session.execute(
+                    insert(TreeNode),
+                    [
+                        {"level": n.level, "position": n.position, "hash": n.hash.hex()}
+                        for n in nodes
+                    ],
+                )
+
+
+@contextmanager
+def _sqlite() -> Iterator[Ledger]:
+    """A new ledger with its first admin."""
+    with tempfile.TemporaryDirectory() as place:
+        ledger = Ledger(f"sqlite:///{place}/ledger.db", MemoryKeyring())
+        upgrade(ledger)
+        actors.found(ledger, "ada")
+        yield ledger
+        ledger.dispose()
