@@ -193,6 +193,23 @@ def test_what_is_not_registered_is_refused(store: Store) -> None:
     assert store.registry.aliases("shop") == {}
 
 
+def test_tags_are_set_and_listed_for_every_version(store: Store) -> None:
+    assert store.registry.all_tags("shop") == {}
+    store.registry.register("shop", "key one", 1, "base", ARTIFACTS)
+    store.registry.register("shop", "key two", 2, "version 2", ARTIFACTS)
+    note = "origin\n5\nroot\n\n— a/b c2ln\n"
+    for value in ("another", note, note):
+        store.registry.tag_version("shop", "2", "governance.checkpoint", value)
+    found = store.registry.all_tags("shop")
+    assert found.keys() == {"1", "2"}
+    assert found["2"]["governance.checkpoint"] == note
+    assert found["2"] == store.registry.version_tags("shop", "2")
+    assert found["1"] == store.registry.version_tags("shop", "1")
+    assert "governance.checkpoint" not in found["1"]
+    with pytest.raises(UnavailableError):
+        store.registry.tag_version("shop", "9", "governance.checkpoint", note)
+
+
 def test_check_accepts_a_store_that_answers(store: Store) -> None:
     store.registry.check()
 
@@ -233,6 +250,22 @@ def test_mlflow_finds_a_version_by_its_alias(real: Registry) -> None:
     assert version.source == client_of(real).get_run(registered.run_id).info.artifact_uri
 
 
+def test_mlflow_lists_the_tags_of_more_versions_than_a_page_holds(
+    real: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = MlflowClient.search_model_versions
+
+    def small_pages(
+        client: MlflowClient, query: str, max_results: int = 0, **rest: object
+    ) -> object:
+        return search(client, query, max_results=2, **rest)  # type: ignore[arg-type]
+
+    for number in range(1, 6):
+        real.register("shop", f"key {number}", number, "version", replace(ARTIFACTS, tensors={}))
+    monkeypatch.setattr(MlflowClient, "search_model_versions", small_pages)
+    assert sorted(real.all_tags("shop")) == ["1", "2", "3", "4", "5"]
+
+
 def test_making_a_registry_touches_nothing(tmp_path: Path) -> None:
     Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
     assert list(tmp_path.iterdir()) == []
@@ -252,6 +285,8 @@ def test_a_store_that_cannot_be_used_is_unavailable(
         lambda: registry.set_alias("shop", "champion", "1"),
         lambda: registry.aliases("shop"),
         lambda: registry.version_tags("shop", "1"),
+        lambda: registry.tag_version("shop", "1", "tag", "value"),
+        lambda: registry.all_tags("shop"),
     ):
         with pytest.raises(UnavailableError, match=f"MLflow at {uri} ") as caught:
             call()

@@ -154,3 +154,28 @@ def test_new_settings_follow_the_same_precedence(
     assert (named.database_url, named.tracking_uri) == ("from-environment", "from-environment")
     flagged = new_settings(tmp_path, "from-flag", "from-flag", "ada")
     assert (flagged.database_url, flagged.tracking_uri) == ("from-flag", "from-flag")
+
+
+def test_the_anchor_is_a_directory_and_a_command(tmp_path: Path) -> None:
+    text = 'format = 1\n[anchor]\ndirectory = "out"\ncommand = ["send", "a b"]\n'
+    found = load_settings(workspace(tmp_path, text))
+    assert found.anchor_directory == tmp_path / "out"
+    assert found.anchor_command == ("send", "a b")
+    found = load_settings(workspace(tmp_path, 'format = 1\n[anchor]\ndirectory = "/out"\n'))
+    assert (found.anchor_directory, found.anchor_command) == (Path("/out"), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("anchor = 1", "must be a table"),
+        ("[anchor]\nplace = 'x'", "unknown key: anchor.place"),
+        ("[anchor]\ndirectory = ''", "must be the name of a directory"),
+        ("[anchor]\ndirectory = 3", "must be the name of a directory"),
+        ("[anchor]\ncommand = 'send'", "must be a list of the program and its arguments"),
+        ("[anchor]\ncommand = ['send', 1]", "must be a list of the program and its arguments"),
+    ],
+)
+def test_an_anchor_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        load_settings(workspace(tmp_path, f"format = 1\n{text}\n"))

@@ -9,6 +9,7 @@ from typing import Protocol
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError
 from governance.evidence.keys import (
     AskPassphrase,
+    PublicKey,
     SigningKey,
     is_encrypted,
     read_key,
@@ -35,7 +36,7 @@ class Keys(Protocol):
     def create(self, actor: str) -> SigningKey:
         """Make and keep a new key for an actor."""
 
-    def discard(self, actor: str, key: SigningKey) -> None:
+    def discard(self, actor: str, key: SigningKey | PublicKey) -> None:
         """Let go of a key that the ledger does not know, or no longer accepts."""
 
 
@@ -59,7 +60,7 @@ class MemoryKeyring:
         self.add(actor, key)
         return key
 
-    def discard(self, actor: str, key: SigningKey) -> None:
+    def discard(self, actor: str, key: SigningKey | PublicKey) -> None:
         """Forget a key."""
         self._keys[actor] = [held for held in self.keys_of(actor) if held.key_id != key.key_id]
 
@@ -128,7 +129,7 @@ class Keyring:
         self._read[str(path)] = key
         return key
 
-    def discard(self, actor: str, key: SigningKey) -> None:
+    def discard(self, actor: str, key: SigningKey | PublicKey) -> None:
         """Remove the file of a key, if it is there."""
         for path, prefix in list(self._files(actor)):
             if prefix == short_id(key):

@@ -6,7 +6,7 @@ from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import digest_json
 from governance.errors import InvalidInputError
-from governance.ledger import arrays
+from governance.ledger import arrays, checkpoints
 from governance.ledger.events import append
 from governance.ledger.facts import model_facts, version_facts
 from governance.ledger.identity import version_digest
@@ -88,7 +88,11 @@ def register(
         artifacts=Artifacts(
             params=identifiers,
             records={"labels.json": labels.to_dict()},
-            tags={"governance.digest": digest, "governance.active_requests": "[]"},
+            tags={
+                "governance.digest": digest,
+                "governance.weights_digest": clip.weights_digest,
+                "governance.active_requests": "[]",
+            },
         ),
     )
     served = tools.registry.aliases(name).get(CHAMPION)
@@ -144,6 +148,7 @@ def register(
                 "statement_digest": clip.signed.statement_digest,
             }
         append(session, actor, "model.registered", f"model:{name}", payload)
+        checkpoints.take(session, actor)  # the base model is served from now on
 
 
 def check(tools: Tools, name: str | None) -> tuple[str, list[dict[str, Any]]]:

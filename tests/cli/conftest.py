@@ -45,6 +45,19 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
 
 
 @pytest.fixture(scope="session")
+def peopled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with people, but no model and no data."""
+    home = tmp_path_factory.mktemp("workspace") / "home"
+    for line in (
+        ["init", "--admin", "ada"],
+        ["actor", "add", "carla", "--role", "compliance"],
+        ["actor", "add", "otto", "--role", "auditor"],
+    ):
+        assert run([*line, "--home", str(home)]) == 0
+    return home
+
+
+@pytest.fixture(scope="session")
 def furnished_home(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A workspace with people, the embedded model and a data set."""
     home = tmp_path_factory.mktemp("workspace") / "home"
@@ -75,6 +88,12 @@ def filed_home(furnished_home: Path, tmp_path_factory: pytest.TempPathFactory) -
 def prepared_home(filed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace with request 1 prepared by mona."""
     return _after(filed_home, tmp_path_factory, ["request", "prepare", "1", "--actor", "mona"])
+
+
+@pytest.fixture
+def peopled(peopled_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the workspace with people only, named by GOVERNANCE_HOME."""
+    return _copy(peopled_home, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ def test_the_tree_has_the_documented_groups() -> None:
     for expected in (
         "init", "demo", "actor add", "model register", "model check", "dataset add",
         "request file", "request prepare", "request evaluate", "request approve", "request apply",
+        "actor rotate-key", "actor new-key", "policy adopt", "audit checkpoint", "audit prove",
         "version promote", "version rollback", "version export", "version evaluate", "audit log",
         "audit verify", "report", "db upgrade", "db current", "db check", "db grants",
     ):  # fmt: skip
@@ -77,7 +78,9 @@ def test_commands_on_the_ledger_alone_import_no_torch_open_clip_or_mlflow(prepar
         ["request", "file", "--forget", "cat", "--basis", "bias", "--reason", "r"],
         ["request", "approve", "1", "--actor", "dmitri"],
         ["request", "reject", "2", "--actor", "dmitri"],
-        ["version", "list"], ["version", "show", "1"], ["audit", "log"], ["audit", "verify"],
+        ["version", "list"], ["version", "show", "1"], ["audit", "log"],
+        ["audit", "checkpoint", "--offline"], ["audit", "verify", "--offline"], ["audit", "prove", "2"],
+        ["policy", "show"], ["policy", "template"], ["actor", "rotate-key", "olga", "--reason", "r"],
         ["report", "request", "1", "--format", "json", "-o", "-"],
         ["report", "request", "1", "-o", "-"], ["db", "current"], ["db", "check"],
         ["db", "grants", "app"],

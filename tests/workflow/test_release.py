@@ -35,10 +35,11 @@ def test_promotion_moves_the_alias_in_both_stores_and_releases(shop: Shop) -> No
     assert champion(shop.ledger) == 2
     assert shop.registry.aliases("shop")["champion"] == "2"
     assert state(shop.ledger, mug) == "released"
-    assert actions(shop.ledger)[-3:] == [
+    assert actions(shop.ledger)[-4:] == [
         "version.alias_intended",
         "version.promoted",
         "request.released",
+        "checkpoint.taken",
     ]
     assert holds(shop.ledger)
 
