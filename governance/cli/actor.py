@@ -2,7 +2,7 @@
 
 import click
 
-from governance.cli.context import Invocation, common, pass_invocation, table
+from governance.cli.context import FOR_EVER, Invocation, common, pass_invocation, table
 from governance.states import Role
 
 
@@ -53,7 +53,7 @@ def list_(invocation: Invocation) -> None:
 
 @actor.command()
 @click.argument("name")
-@click.option("--reason", required=True, help="Why; kept for ever, so no personal data.")
+@click.option("--reason", required=True, help=FOR_EVER)
 @common
 @pass_invocation
 def deactivate(invocation: Invocation, name: str, reason: str) -> None:

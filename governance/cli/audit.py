@@ -37,14 +37,21 @@ def log(invocation: Invocation, subject: str | None) -> None:
 @pass_invocation
 def verify(invocation: Invocation) -> None:
     """Recompute every digest, link and state of the ledger; exit code 6 if anything does not hold."""
+    from governance.audit.verify import NOT_DECRYPTED
     from governance.audit.verify import verify as verify_ledger
     from governance.errors import IntegrityError
 
     result = verify_ledger(invocation.ledger)
 
     def show() -> None:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(result.checked.items()))
+        checked = dict(result.checked)
+        unread = checked.pop(NOT_DECRYPTED, 0)
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(checked.items()))
         click.echo(f"{result.events} events hold. Checked: {kinds or 'nothing else'}.")
+        if unread:
+            click.echo(
+                f"{unread} private texts were not checked: they are encrypted, and the data key is not here."
+            )
         if result.head:
             click.echo(f"head {result.head}")
         for fault in result.faults:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from governance.cli.context import (
+    FOR_EVER,
     NUMBER,
     Invocation,
     common,
@@ -110,7 +111,7 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
 @click.option(
     "--drop", type=NUMBER, metavar="ID", help="Instead, make a version without this request."
 )
-@click.option("--reason", required=True, help="Why; kept for ever, so no personal data.")
+@click.option("--reason", required=True, help=FOR_EVER)
 @model_option
 @common
 @pass_invocation
