@@ -8,6 +8,7 @@ from governance.ledger.identity import edited_sides
 from governance.ledger.lookup import aliases_of, policy_of, session_of
 from governance.ledger.private import (
     ATTACHMENT,
+    LOCKED,
     REASON,
     SUBJECT_REF,
     first,
@@ -192,7 +193,7 @@ def attachment_record(number: int, text: PrivateText) -> dict[str, Any]:
     found = opened(text)
     return {
         "number": number,
-        "name": found.name if found else None,
+        "name": found.name if found else LOCKED if is_locked(text) else None,
         "bytes": len(found.content) if found else None,
         "erased": is_erased(text),
         "locked": is_locked(text),
