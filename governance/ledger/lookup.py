@@ -21,6 +21,7 @@ from governance.ledger.tables import (
     PolicyRecord,
     PrivateText,
     Request,
+    VersionMember,
 )
 from governance.states import ACTIVE_STATES
 
@@ -233,6 +234,15 @@ def policy_of(session: Session, digest: str | None) -> PolicyRecord:
     if policy is None:
         raise IntegrityError(f"the ledger holds no policy {digest}, though a decision names it")
     return policy
+
+
+def broke_glass(member: VersionMember) -> bool:
+    """Whether the edit that a version holds was approved without four eyes and quorum."""
+    return any(
+        decision.break_glass
+        for decision in member.request.decisions
+        if decision.projector_id == member.projector_id
+    )
 
 
 def session_of(row: Base) -> Session:

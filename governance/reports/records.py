@@ -5,7 +5,7 @@ from typing import Any
 from governance.digests import load_json
 from governance.ledger.database import Session
 from governance.ledger.identity import edited_sides
-from governance.ledger.lookup import aliases_of, policy_of, session_of
+from governance.ledger.lookup import aliases_of, broke_glass, policy_of, session_of
 from governance.ledger.private import (
     ATTACHMENT,
     LOCKED,
@@ -29,7 +29,6 @@ from governance.ledger.tables import (
     ProjectorRecord,
     Report,
     Request,
-    VersionMember,
 )
 from governance.ledger.types import now
 from governance.policy import Policy, parse_policy, scope_of
@@ -220,7 +219,7 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "active_requests": [member.request_id for member in version.members],
         "sides": edited_sides(version.recipe) if version.members else [],
         "residuals": version.recipe.get("residuals", []),
-        "break_glass": [m.request_id for m in version.members if _broke_glass(m)],
+        "break_glass": [m.request_id for m in version.members if broke_glass(m)],
         "aliases": aliases_of(session, version),
         "digest": version.digest,
         "weights_digest": version.weights_digest,
@@ -229,15 +228,6 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "run_id": version.run_id,
         "registry_version": version.registry_version,
     }
-
-
-def _broke_glass(member: VersionMember) -> bool:
-    """Whether the edit that a version holds was approved without four eyes and quorum."""
-    return any(
-        decision.break_glass
-        for decision in member.request.decisions
-        if decision.projector_id == member.projector_id
-    )
 
 
 def event_record(event: Event) -> dict[str, Any]:

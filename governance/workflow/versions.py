@@ -15,6 +15,7 @@ from governance.ledger.identity import named_sides
 from governance.ledger.lookup import (
     active_requests,
     alias_version,
+    broke_glass,
     find_dataset,
     find_model,
     find_request,
@@ -198,6 +199,7 @@ def export(
         projector = arrays.load_projector(session, version)
         text = arrays.load_text(session, version)
         name, digest, weights_digest = model.name, version.digest, version.weights_digest
+        broken = [member.request_id for member in version.members if broke_glass(member)]
     clip = tools.encoder.model(base)
     folded = fold(clip, projector, text)
     if weights_digest_with(clip, folded) != weights_digest:
@@ -218,6 +220,7 @@ def export(
         "digest": digest,
         "weights": weights_digest,
         "sides": named_sides(text is not None),
+        **({"break_glass": broken} if broken else {}),
     }
     hint = export_directory(clip, folded, dest, notes | exported)
     try:
