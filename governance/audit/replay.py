@@ -193,7 +193,7 @@ class Replay:
             case Action.REDACT:
                 if case.held:
                     yield Fault(f"event {event.seq}", "a legal hold forbids to redact it")
-                if case.state not in ENDED_STATES:
+                if case.reached not in ENDED_STATES:
                     yield Fault(f"event {event.seq}", "what has not ended cannot be redacted")
                 case.redacted, case.erased = True, case.texts
             case _:
