@@ -104,7 +104,7 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
 """Every allowed step. Whatever is not in this table is refused."""
 
 PAPERWORK = frozenset({Action.ATTACH, Action.HOLD, Action.LIFT, Action.REDACT})
-"""Actions on the papers of a case, not on the case: they are possible in every state and leave it."""
+"""Actions on the papers of a case, not on the case: no state forbids them or is changed; redacting waits for an end."""
 
 ACTIVE_STATES = frozenset({State.APPLIED, State.RELEASED, State.CLOSED})
 """States in which a request's edit is part of the newest model version."""
@@ -113,6 +113,9 @@ OPEN_STATES = frozenset(
     {State.FILED, State.PREPARED, State.APPROVED, State.APPLIED, State.REINSTATED}
 )
 """States in which the deadline of a request is still running."""
+
+ENDED_STATES = frozenset({State.REJECTED, State.WITHDRAWN, State.CLOSED})
+"""States in which nobody needs the private texts of a request any more but whoever has to account for them."""
 
 PERMISSIONS: dict[str, frozenset[Role]] = {
     "actor.manage": frozenset({Role.ADMIN}),
@@ -123,6 +126,8 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "request.attach": frozenset({Role.COMPLIANCE, Role.ADMIN}),
     "request.hold": frozenset({Role.COMPLIANCE, Role.ADMIN}),
     "request.redact": frozenset({Role.COMPLIANCE, Role.ADMIN}),
+    "attachment.export": frozenset({Role.COMPLIANCE, Role.APPROVER, Role.AUDITOR, Role.ADMIN}),
+    "report.export": frozenset(Role),
     "request.break-glass": frozenset({Role.ADMIN}),
     "model.register": frozenset({Role.MLOPS, Role.ADMIN}),
     "dataset.add": frozenset({Role.MLOPS, Role.COMPLIANCE, Role.ADMIN}),

@@ -144,8 +144,10 @@ def test_every_role_may_do_something_and_no_auditor_changes_anything() -> None:
     may = {permission for permission, roles in PERMISSIONS.items() if Role.AUDITOR in roles}
     assert may == {
         "actor.rotate-own-key",
+        "attachment.export",
         "audit.export",
         "checkpoint.take",
+        "report.export",
         "request.evaluate",
         "version.evaluate",
         "version.export",

@@ -11,7 +11,7 @@ from governance.errors import GovernanceError, RefusedError
 from governance.ledger.events import REFUSED, Entry
 from governance.ledger.facts import Facts
 from governance.policy import Policy, parse_policy, scope_of
-from governance.states import PERMISSIONS, Action, Role, State, next_state
+from governance.states import ENDED_STATES, PERMISSIONS, Action, Role, State, next_state
 
 
 class Said(NamedTuple):
@@ -24,7 +24,12 @@ class Said(NamedTuple):
 
 @dataclass
 class Case:
-    """What the log says of a request, as far as later events depend on it."""
+    """What the log says of a request, as far as later events depend on it.
+
+    Attributes:
+        texts: private texts it has.
+        erased: how many of them, the oldest ones, were erased.
+    """
 
     reached: State
     due_at: str
@@ -38,6 +43,8 @@ class Case:
     approved: str | None = None
     held: bool = False
     redacted: bool = False
+    texts: int = 0
+    erased: int = 0
 
 
 @dataclass
@@ -121,14 +128,14 @@ class Replay:
                 ):
                     raise ValueError("another version")
                 self.aliases[model, payload["alias"]] = number
+            case "bundle.exported" | "report.exported" | "attachment.exported":
+                pass  # something left the house; whatever its subject is, that stays as it is
             case "request.filed":
                 yield from self._file(event, int(name), payload)
             case _ if kind == "request":
                 yield from self._move(event, int(name), payload)
             case "version.intended" | "version.alias_intended" | "version.exported":
                 pass  # they change nothing
-            case "bundle.exported" | "report.exported":
-                pass
             case _:
                 raise ValueError(event.action)
 
@@ -142,7 +149,7 @@ class Replay:
             State.FILED, facts.pop("due_at"), facts["filed_by"], facts["basis"], scopes
         )
         yield Said("requests", str(number), facts)
-        yield from _texts(event, payload)
+        yield from _texts(event, payload, self.cases[number])
 
     def _version(self, event: Entry, model: str, facts: Facts) -> Iterator[Fault | Said]:
         """A version holds for each request the projector that was approved last."""
@@ -186,10 +193,12 @@ class Replay:
             case Action.REDACT:
                 if case.held:
                     yield Fault(f"event {event.seq}", "a legal hold forbids to redact it")
-                case.redacted = True
+                if case.reached not in ENDED_STATES:
+                    yield Fault(f"event {event.seq}", "what has not ended cannot be redacted")
+                case.redacted, case.erased = True, case.texts
             case _:
                 pass
-        yield from _texts(event, payload)
+        yield from _texts(event, payload, case)
 
     def _decision(self, event: Entry, action: Action, case: Case, facts: Facts) -> str | None:
         """Why a decision does not count: not bound to what was measured, four eyes, quorum."""
@@ -221,6 +230,8 @@ _PERMISSION_OF = {
     "policy.adopted": "policy.adopt",
     "checkpoint.taken": "checkpoint.take",
     "bundle.exported": "audit.export",
+    "report.exported": "report.export",
+    "attachment.exported": "attachment.export",
     "actor.added": "actor.manage",
     "actor.deactivated": "actor.manage",
     "dataset.added": "dataset.add",
@@ -275,8 +286,9 @@ def read_payload(text: str) -> Any:
     return payload
 
 
-def _texts(event: Entry, payload: Any) -> Iterator[Said]:
+def _texts(event: Entry, payload: Any, case: Case) -> Iterator[Said]:
     for text in payload.get("texts", ()):
+        case.texts += 1
         yield Said("private_texts", event.subject, text)
 
 

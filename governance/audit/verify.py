@@ -13,7 +13,7 @@ from governance.audit.replay import Replay, Said
 from governance.audit.shadow import Shadows, states
 from governance.audit.signatures import Signatures
 from governance.digests import digest_array, digest_bytes, digest_json, load_json
-from governance.errors import UnavailableError
+from governance.errors import IntegrityError, UnavailableError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import Entry, head
 from governance.ledger.guards import missing
@@ -24,8 +24,8 @@ from governance.ledger.identity import (
     text_digests,
     version_digest,
 )
-from governance.ledger.lookup import every, model_names
-from governance.ledger.private import commitment
+from governance.ledger.lookup import every, every_text, model_names
+from governance.ledger.private import PLAIN, commitment, is_locked, opened
 from governance.ledger.tables import (
     Array,
     Dataset,
@@ -40,6 +40,8 @@ from governance.progress import Meter, silent
 
 _STEP = 1000
 """Events between two reports of progress."""
+
+_LOCKED = "locked texts"
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,9 @@ def verify(
             faults.extend(_readable(states(session, replay)))
             # 2. What lies in the tables has the digests it claims.
             faults.extend(_readable(_contents(session, checked)))
+            faults.extend(_readable(_texts(session, replay, checked)))
+            if locked := checked.pop(_LOCKED, 0):
+                unchecked["private texts"] = f"{locked} are encrypted, and the data key is not here"
         # 3. The guards that keep facts as they are.
         faults.extend(Fault("the schema", problem) for problem in missing(session.connection()))
         # 4. Every known tree head is one of this log.
@@ -190,8 +195,6 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
     for policy in every(session, PolicyRecord):
         if digest_bytes(policy.content.encode()) != policy.digest:
             yield Fault(f"policy {policy.id}", "its content has another digest")
-    for text in every(session, PrivateText, chunk=50):
-        yield from _text(text)
     for projector in every(session, ProjectorRecord):
         name = f"projector {projector.id} of request {projector.request_id}"
         factors = factors_digest(projector.factor_a, projector.factor_b)
@@ -207,14 +210,40 @@ def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
         yield from _version(version, known)
 
 
-def _text(text: PrivateText) -> Iterator[Fault]:
-    """A private text is what the log committed to, or it was erased as a whole."""
-    name = f"private text {text.id} of request {text.request_id}"
-    if text.salt is None or text.content is None:
-        if (text.salt, text.content, text.name) != (None, None, None):
-            yield Fault(name, "it was erased in part only")
-    elif commitment(text.salt, text.kind, text.content, text.name) != text.commitment:
-        yield Fault(name, "it is not what the log committed to")
+def _texts(session: Session, replay: Replay, checked: Counter[str]) -> Iterator[Fault]:
+    """Private texts are what the log committed to, or were erased by a redaction that the log knows."""
+    seen: Counter[int] = Counter()
+    for text in every_text(session):
+        seen[text.request_id] += 1
+        case = replay.cases.get(text.request_id)
+        erased = case is not None and seen[text.request_id] <= case.erased
+        problem = _text(text, erased)
+        if problem is not None:
+            yield Fault(f"private text {text.id} of request {text.request_id}", problem)
+        elif is_locked(text):
+            checked[_LOCKED] += 1
+
+
+def _text(text: PrivateText, erased: bool) -> str | None:
+    if text.content is None:
+        if (text.salt, text.name) != (None, None):
+            return "it was erased in part only"
+        return None if erased else "it was erased, but the log knows no redaction of it"
+    if erased:
+        return "the log says that it was erased, but it is there"
+    if text.scheme == PLAIN and text.salt is None:
+        return "it was erased in part only"
+    if is_locked(text):
+        return None
+    try:
+        found = opened(text)
+    except IntegrityError as error:
+        return str(error).partition(": ")[2]
+    if found is None or commitment(found.salt, text.kind, found.content, found.name) != (
+        text.commitment
+    ):
+        return "it is not what the log committed to"
+    return None
 
 
 def _version(version: ModelVersion, known: set[str]) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from governance.cli.context import Invocation, common, pass_invocation, table
+from governance.cli.context import FOR_EVER, Invocation, common, pass_invocation, table
 from governance.cli.keys import new_passphrase, read_public_key
 from governance.digests import short
 from governance.states import Role
@@ -142,7 +142,7 @@ def list_(invocation: Invocation) -> None:
 
 @actor.command()
 @click.argument("name")
-@click.option("--reason", required=True, help="Why; kept for ever, so no personal data.")
+@click.option("--reason", required=True, help=FOR_EVER)
 @common
 @pass_invocation
 def deactivate(invocation: Invocation, name: str, reason: str) -> None:

@@ -15,6 +15,7 @@ from governance.errors import InvalidInputError
 from governance.settings import KEYS_DIR, Settings, find_database, home_path, load_settings
 
 if TYPE_CHECKING:
+    from governance.evidence.cipher import Cipher
     from governance.evidence.keyring import Keyring
     from governance.ledger.database import Ledger
     from governance.registry import Registry
@@ -49,7 +50,7 @@ class Invocation:
         """The ledger."""
         from governance.ledger.database import Ledger
 
-        ledger = Ledger(find_database(self.home, self.database), self.keyring)
+        ledger = Ledger(find_database(self.home, self.database), self.keyring, self.cipher)
         click.get_current_context().call_on_close(ledger.dispose)
         return ledger
 
@@ -61,6 +62,13 @@ class Invocation:
         acting = self.actor or os.environ.get("GOVERNANCE_ACTOR")
         directory = home_path(self.home) / KEYS_DIR
         return Keyring(directory, acting, ask_passphrase, self.new_passphrase)
+
+    @cached_property
+    def cipher(self) -> "Cipher | None":
+        """Data keys of private texts, from the environment or the workspace; None if there are none."""
+        from governance.evidence.cipher import find_cipher
+
+        return find_cipher(home_path(self.home) / KEYS_DIR)
 
     @cached_property
     def registry(self) -> "Registry":
@@ -175,6 +183,12 @@ def common(command: Command) -> Command:
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+FOR_EVER = "Why; kept in the log for ever, so no personal data."
+"""Help of a reason that nobody can erase."""
+
+ERASABLE = "kept until the request is redacted; the log holds a salted commitment."
+"""End of the help of what people write or attach."""
 
 NUMBER = click.IntRange(1, 2**31 - 1)
 """What numbers requests and versions."""

@@ -3,6 +3,7 @@
 import click
 
 from governance.cli.context import Invocation, common, pass_invocation
+from governance.errors import UnavailableError
 
 
 @click.group()
@@ -66,3 +67,18 @@ def check(invocation: Invocation) -> None:
     invocation.emit(
         {"revision": HEAD, "ok": True}, lambda: click.echo(f"The ledger is at revision {HEAD}.")
     )
+
+
+@db.command()
+@common
+@pass_invocation
+def scrub(invocation: Invocation) -> None:
+    """Take the bytes of erased texts out of the database's files, after a redaction that could not."""
+    left = invocation.ledger.scrub()
+
+    def show() -> None:
+        click.echo("Not done." if left else "The database's files hold nothing that was erased.")
+
+    invocation.emit({"ok": left is None, "problem": left}, show)
+    if left:
+        raise UnavailableError(left)

@@ -12,14 +12,19 @@ from governance.settings import CONFIG_NAME, config_text, home_path, new_setting
 
 @click.command()
 @click.option("--admin", metavar="NAME", help="First admin (default: your user name).")
+@click.option(
+    "--encrypt-texts", is_flag=True,
+    help="Make a key with which reasons, subjects, comments and attachments are encrypted in the database.",
+)  # fmt: skip
 @places
 @pass_invocation
-def init(invocation: Invocation, admin: str | None) -> None:
+def init(invocation: Invocation, admin: str | None, encrypt_texts: bool) -> None:
     """Make a workspace: ledger, MLflow store, configuration file, first admin.
 
     The stores are SQLite files in the home unless --database or --tracking-uri say otherwise. An interrupted init can
     be repeated.
     """
+    from governance.evidence.cipher import create_key
     from governance.ledger.database import Ledger
     from governance.ledger.migrate import upgrade
     from governance.ledger.names import check_name
@@ -37,6 +42,11 @@ def init(invocation: Invocation, admin: str | None) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)  # reasons may be personal data
     except OSError as error:
         raise InvalidInputError(f"{home} cannot be made: {error.strerror}") from error
+    if encrypt_texts and invocation.cipher is None:
+        made = create_key(settings.keys_dir)
+        click.echo(
+            f"Key of the private texts: {made}; without a copy of it they are lost.", err=True
+        )
     ledger = Ledger(settings.database_url, invocation.keyring)
     click.get_current_context().call_on_close(ledger.dispose)
     upgrade(ledger)

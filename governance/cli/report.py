@@ -33,11 +33,12 @@ def report(
 ) -> None:
     """Write the report on request N or version N.
 
-    HTML is one self-contained page; JSON holds the same content.
+    HTML is one self-contained page; JSON holds the same content. The log records who took it, with its digest.
     """
     from governance.ledger.lookup import find_model, find_request, find_version
     from governance.reports.document import request_document, version_document
     from governance.reports.html import render
+    from governance.workflow import readouts
 
     chosen = format_ or (output.suffix.lstrip(".").lower() if output and output.suffix else "html")
     if chosen not in ("html", "json"):
@@ -45,20 +46,24 @@ def report(
     with invocation.ledger.read() as session:
         if what == "request":
             document = request_document(session, find_request(session, number))
+            subject = f"request:{number}"
         else:
             row = find_version(session, find_model(session, model), number)
             document = version_document(session, row)
+            subject = f"version:{row.model.name}/{number}"
     if chosen == "html":
         text = render(document)
     else:
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # The record comes first: what was printed cannot be called back.
+    readouts.record(invocation.ledger, invocation.acting, subject, chosen, text.encode())
     if output is not None and str(output) == "-":
         click.echo(text, nl=False)
         return
     path = output or Path(f"{what}-{number}.{chosen}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode())
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from error
     click.echo(str(path.absolute()))

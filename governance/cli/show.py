@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from governance.cli.context import fraction, table
+from governance.cli.context import Invocation, fraction, table
 from governance.digests import short
 from governance.reports.leakage import leakage
+from governance.reports.words import describe_approvals
 from governance.unlearning.targets import Target, describe_all
 
 WIDTH = 100
@@ -102,6 +103,15 @@ def print_gates(gates: Sequence[Mapping[str, Any]], strength: float = 1) -> None
         )
 
 
+def request_of(invocation: Invocation, number: int) -> dict[str, Any]:
+    """The record of a request."""
+    from governance.ledger.lookup import find_request
+    from governance.reports.records import request_record
+
+    with invocation.ledger.read() as session:
+        return request_record(find_request(session, number))
+
+
 def print_request(record: Mapping[str, Any]) -> None:
     """One request in full."""
     projector = record["projector"]
@@ -111,10 +121,11 @@ def print_request(record: Mapping[str, Any]) -> None:
         ("model", record["model"]),
         ("forget", record["scope"]),
         ("basis", record["basis"]),
-        ("reason", record["reason"]),
-        ("subject", record["subject_ref"] or "–"),
+        ("reason", _or_erased(record, "reason")),
+        ("subject", _or_erased(record, "subject_ref")),
         ("filed", f"{record['filed_at'][:10]} by {record['filed_by']}"),
         ("due", record["due_at"][:10] + (" OVERDUE" if record["overdue"] else "")),
+        ("texts kept", _kept(record)),
     ]
     if projector:
         settings = projector["recipe"]["hyperparameters"]
@@ -123,11 +134,47 @@ def print_request(record: Mapping[str, Any]) -> None:
             ("method", f"{settings['method']}, strength {settings['strength']}"),
             ("edited", " and ".join(projector["sides"])),
             ("projector", f"{projector['digest']}, rank {projector['rank']}"),
+            ("approvals", describe_approvals(record["approvals"])),
         ]
     for decision in record["decisions"]:
         bound = decision["projector_digest"]
-        words = f"{decision['decided_at'][:10]} by {decision['actor']}"
+        words = "BREAK GLASS, " if decision["break_glass"] else ""
+        words += f"{decision['decided_at'][:10]} by {decision['actor']}"
         words += f", projector {short(bound)}" if bound else ""
         words += f": {decision['comment']}" if decision["comment"] else ""
+        words += ": (comment erased)" if decision["comment_erased"] else ""
         rows.append((decision["ruling"], words))
+    for file in record["attachments"]:
+        rows.append((f"attachment {file['number']}", _file(file)))
+    if record["break_glass"]:
+        click.echo(break_glass_line([record["id"]]))
     table(rows, [])
+
+
+def break_glass_line(requests: Sequence[int]) -> str:
+    """The warning that stands wherever something is shown that was approved without four eyes."""
+    numbers = ", ".join(map(str, requests))
+    return (
+        f"!!! BREAK GLASS: request {numbers} was approved by an admin in an emergency, without four eyes "
+        "and quorum !!!"
+    )
+
+
+def _or_erased(record: Mapping[str, Any], kind: str) -> str:
+    return record[kind] or ("(erased)" if kind in record["erased"] else "–")
+
+
+def _kept(record: Mapping[str, Any]) -> str:
+    words = f"class {record['retention']}"
+    if record["redacted"]:
+        words += "; REDACTED"
+    elif record["keep_until"]:
+        words += f", until {record['keep_until'][:10]}"
+    return words + ("; ON LEGAL HOLD" if record["held"] else "")
+
+
+def _file(file: Mapping[str, Any]) -> str:
+    if file["erased"]:
+        return "(erased)"
+    size = "" if file["bytes"] is None else f", {file['bytes']:,} bytes"
+    return f"{file['name']}{size}"

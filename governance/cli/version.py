@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from governance.cli.context import (
+    FOR_EVER,
     NUMBER,
     Invocation,
     common,
@@ -14,7 +15,7 @@ from governance.cli.context import (
     pass_invocation,
     table,
 )
-from governance.cli.show import print_gates, print_members, print_report
+from governance.cli.show import break_glass_line, print_gates, print_members, print_report
 from governance.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def list_(invocation: Invocation, model: str | None) -> None:
         records = [version_record(session, row) for row in rows]
     cells = [
         (r["version"], ", ".join(map(str, r["active_requests"])) or "–",
-         ", ".join(r["aliases"]), r["created_by"], r["created_at"][:10], r["digest"])
+         ", ".join([*r["aliases"], *(["BREAK GLASS"] if r["break_glass"] else [])]),
+         r["created_by"], r["created_at"][:10], r["digest"])
         for r in records
     ]  # fmt: skip
     headers = ["version", "active requests", "aliases", "made by", "on", "digest"]
@@ -118,7 +120,7 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
 @click.option(
     "--drop", type=NUMBER, metavar="ID", help="Instead, make a version without this request."
 )
-@click.option("--reason", required=True, help="Why; kept for ever, so no personal data.")
+@click.option("--reason", required=True, help=FOR_EVER)
 @model_option
 @common
 @pass_invocation
@@ -269,6 +271,8 @@ def print_version(
         active = ", ".join(map(str, record["active_requests"])) or "none"
         names = ", ".join(record["aliases"]) or "no alias"
         click.echo(f"{verb}{record['model']} version {number} ({names}); active requests: {active}")
+        if record["break_glass"]:
+            click.echo(break_glass_line(record["break_glass"]))
         click.echo(f"edited: {' and '.join(record['sides']) or 'nothing'}")
         click.echo(f"digest {record['digest']}")
         for gone in back:

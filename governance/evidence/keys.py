@@ -266,7 +266,11 @@ def write_key(path: Path, key: SigningKey, passphrase: str | None = None) -> Non
         InvalidInputError: the file exists (it is never overwritten), or the passphrase cannot be used.
         OSError: it cannot be written; nothing is left behind.
     """
-    data = key.to_pem(passphrase)
+    write_private(path, key.to_pem(passphrase))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a secret to a new file that only its owner can read. Raises as `write_key`."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
@@ -297,13 +301,20 @@ def read_key(
         RefusedError: others than the owner can read or change it.
         InvalidInputError: it holds no Ed25519 key, or the passphrase is missing or wrong.
     """
-    data = _private_bytes(path)
+    data = private_bytes(path)
     if passphrase is None and ask is not None and is_encrypted(data):
         passphrase = ask(str(path))
     return SigningKey.from_pem(data, passphrase, str(path))
 
 
-def _private_bytes(path: Path) -> bytes:
+def private_bytes(path: Path) -> bytes:
+    """Content of a file that nobody but its owner may read, at most its first 64 KiB.
+
+    Raises:
+        NotFoundError: there is no such file.
+        RefusedError: others than the owner can read or change it.
+        InvalidInputError: it cannot be read.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InvalidInputError(f"{path} is not a file")

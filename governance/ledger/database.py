@@ -12,9 +12,11 @@ from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlalchemy.orm import Session
 
 from governance.errors import ConflictError, UnavailableError
+from governance.ledger.private import CIPHER
 from governance.ledger.signers import KEYS
 
 if TYPE_CHECKING:
+    from governance.evidence.cipher import Cipher
     from governance.evidence.keyring import Keys
 
 __all__ = [
@@ -34,6 +36,18 @@ HEAD = "0001"
 """The migration this program was written for; a test compares it with the migrations themselves."""
 
 _LOCK_TIMEOUT_S = 30
+_SQLITE_BUSY = (
+    "somebody reads the ledger, so the erased bytes may still stand in its write-ahead log; run "
+    "`governance db scrub` when nobody does"
+)
+_NOT_OWNER = (
+    "the erased bytes may still stand in dead rows until the owner of the table runs VACUUM FULL private_texts, or "
+    "`governance db scrub` is run with the owner's --database URL"
+)
+_LOCKED_TABLE = (
+    "others use the table, so the erased bytes may still stand in dead rows; run "
+    "`governance db scrub` when nobody does"
+)
 _WRITE = "governance_write"
 _RAISED = "P0001"
 """SQLSTATE of what our triggers raise on PostgreSQL; SQLite's driver calls the same an integrity error."""
@@ -46,18 +60,22 @@ class Ledger:
     held while images are encoded.
     """
 
-    def __init__(self, url: str, keys: "Keys | None" = None) -> None:
+    def __init__(
+        self, url: str, keys: "Keys | None" = None, cipher: "Cipher | None" = None
+    ) -> None:
         """Open `url` without touching it.
 
         Args:
             url: of the database.
             keys: private keys with which events are signed; without them the ledger can only be read.
+            cipher: data keys with which private texts are encrypted; without them new ones are stored as they are.
 
         Raises:
             UnavailableError: the URL cannot be used.
         """
         self.url = url
         self.keys = keys
+        self.cipher = cipher
         try:
             self.engine = _make_engine(url)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
@@ -76,7 +94,7 @@ class Ledger:
             engine.dialect.name == "postgresql"
         ):  # by default every statement would see another state
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        info = {KEYS: self.keys}
+        info = {KEYS: self.keys, CIPHER: self.cipher}
         with explained(self.url), Session(engine, expire_on_commit=False, info=info) as session:
             check_revision(session.connection(), self.url)
             yield session
@@ -93,7 +111,7 @@ class Ledger:
             ConflictError: another writer held the lock too long or changed the same thing.
         """
         engine = self.engine.execution_options(**{_WRITE: True})
-        info = {KEYS: self.keys}
+        info = {KEYS: self.keys, CIPHER: self.cipher}
         with explained(self.url), Session(engine, expire_on_commit=False, info=info) as session:
             connection = session.connection()
             if connection.dialect.name == "postgresql":
@@ -112,6 +130,25 @@ class Ledger:
         """
         with explained(self.url), self.engine.connect() as connection:
             yield connection
+
+    def scrub(self) -> str | None:
+        """Take what was erased out of the database's files, where SQL leaves its bytes behind.
+
+        SQLite overwrites erased content itself (``secure_delete``), but its write-ahead log still holds it: the log is
+        emptied. PostgreSQL keeps dead rows, and a plain VACUUM their bytes: the table is written anew.
+
+        Returns:
+            Why bytes may still be there and what to do; None if they are not.
+        """
+        with explained(self.url):
+            if self.engine.dialect.name == "postgresql":
+                return _scrub_postgresql(self.engine)
+            raw = self.engine.raw_connection()
+            try:
+                busy = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                raw.close()
+            return _SQLITE_BUSY if busy else None
 
     def dispose(self) -> None:
         """Close pooled connections."""
@@ -172,6 +209,7 @@ def _make_engine(url: str) -> Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten with zeros
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -180,6 +218,32 @@ def _make_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _scrub_postgresql(engine: Engine) -> str | None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Without the right VACUUM only warns. PostgreSQL 17 has a privilege for it.
+        owner = connection.scalar(
+            text(
+                "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
+                "WHERE oid = 'private_texts'::regclass"
+            )
+        )
+        newer = (connection.dialect.server_version_info or ()) >= (17,)
+        may = "SELECT has_table_privilege('private_texts', 'MAINTAIN')"
+        allowed = owner or (newer and connection.scalar(text(may)))
+        if not allowed:
+            return _NOT_OWNER
+        connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
+        try:
+            connection.execute(text("VACUUM (FULL) private_texts"))
+        except DatabaseDown as error:
+            if "lock timeout" not in str(error.orig):
+                raise
+            return _LOCKED_TABLE
+        finally:
+            connection.execute(text("RESET lock_timeout"))
+        return None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _CHANGES = {
     "actors": ("active",),
     "aliases": ("version_id",),
     "private_texts": ("salt", "name", "content"),
-    "requests": ("state", "due_at"),
+    "requests": ("state", "due_at", "held", "redacted"),
 }
 """The columns that the program updates. It deletes no row of any table."""
 

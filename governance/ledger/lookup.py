@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
 from sqlalchemy import inspect, select
+from sqlalchemy.orm import object_session, undefer
 
 from governance.datasets import DatasetRole
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError
@@ -21,6 +22,7 @@ from governance.ledger.tables import (
     PolicyRecord,
     PrivateText,
     Request,
+    VersionMember,
 )
 from governance.states import ACTIVE_STATES
 
@@ -31,6 +33,12 @@ def every(session: Session, table: type[Row], chunk: int = 1000) -> Iterator[Row
     """All rows of a table by primary key, at most `chunk` in memory at once."""
     query = select(table).order_by(*inspect(table).primary_key)
     yield from session.scalars(query.execution_options(yield_per=chunk))
+
+
+def every_text(session: Session) -> Iterator[PrivateText]:
+    """All private texts with their contents, few at a time: each may hold tens of megabytes."""
+    query = select(PrivateText).options(undefer(PrivateText.content)).order_by(PrivateText.id)
+    yield from session.scalars(query.execution_options(yield_per=4))
 
 
 def primary_key(row: Base) -> tuple[Any, ...]:
@@ -222,6 +230,42 @@ def policy_in_force(session: Session) -> PolicyRecord:
     if policy is None:
         raise IntegrityError("the ledger holds no policy; restore it from a backup")
     return policy
+
+
+def policy_of(session: Session, digest: str | None) -> PolicyRecord:
+    """The policy of a digest, the one in force if there is none.
+
+    Raises:
+        IntegrityError: it was never adopted.
+    """
+    if digest is None:
+        return policy_in_force(session)
+    query = select(PolicyRecord).where(PolicyRecord.digest == digest).limit(1)
+    policy = session.scalars(query).first()
+    if policy is None:
+        raise IntegrityError(f"the ledger holds no policy {digest}, though a decision names it")
+    return policy
+
+
+def broke_glass(member: VersionMember) -> bool:
+    """Whether the edit that a version holds was approved without four eyes and quorum."""
+    return any(
+        decision.break_glass
+        for decision in member.request.decisions
+        if decision.projector_id == member.projector_id
+    )
+
+
+def session_of(row: Base) -> Session:
+    """The session that a row was read in.
+
+    Raises:
+        IntegrityError: it is closed, or the row is not one of a ledger.
+    """
+    session = object_session(row)
+    if session is None:
+        raise IntegrityError("the record is not one of an open ledger")
+    return session
 
 
 def newest_events(session: Session, subject: str, action: str) -> Iterator[Event]:

@@ -202,7 +202,8 @@ class RequestTarget(Base):
 class PrivateText(Base):
     """What people wrote or attached, which may be personal data.
 
-    The log holds only `commitment`, a digest salted with `salt`, so name, salt and content stay erasable.
+    The log holds only `commitment`, a digest salted with `salt`, so name, salt and content stay erasable. In an
+    encrypted text salt and name lie inside `content`. It may be large and is loaded when it is looked at.
     """
 
     __tablename__ = "private_texts"
@@ -213,7 +214,7 @@ class PrivateText(Base):
     scheme: Mapped[str] = mapped_column(String(20))
     salt: Mapped[str | None] = mapped_column(String(64))
     name: Mapped[str | None] = mapped_column(Text)
-    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     commitment: Mapped[str] = mapped_column(Digest, index=True)
     added_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

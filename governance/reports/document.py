@@ -1,5 +1,6 @@
 """The content of a report on one request or one version, ready to be shown or stored as JSON."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,5 +105,8 @@ def _stamp(session: Session) -> dict[str, Any]:
     seq, digest, _ = head(session)
     return {
         "made_at": now().isoformat(timespec="seconds"),
+        # The log holds a digest of what leaves the house. Without this nobody could be kept from guessing texts
+        # that were erased: the rest of the document can be made again.
+        "nonce": secrets.token_hex(16),
         "ledger_head": {"seq": seq, "digest": digest},
     }

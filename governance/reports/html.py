@@ -23,7 +23,7 @@ from governance.reports.chart import (
     targets_of,
 )
 from governance.reports.leakage import leakage
-from governance.reports.words import describe_prototypes
+from governance.reports.words import describe_approvals, describe_prototypes
 from governance.unlearning.targets import Target
 from governance.unlearning.words import percent
 
@@ -78,6 +78,8 @@ ACTIONS = {
     "request.hold_lifted": "Legal hold lifted",
     "request.redacted": "Reason, references, comments and files erased",
     "request.refused": "Refused",
+    "report.exported": "Report given out",
+    "attachment.exported": "File of the case given out",
     "version.refused": "Refused",
     "version.intended": "Model version announced",
     "version.registered": "Model version registered",
@@ -166,6 +168,7 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         "model": document["model"],
         "version": version,
         "summary": _summary(document, targets),
+        "break_glass": [request["id"] for request in requests if request["break_glass"]],
         "requests": [_request(request, document) for request in requests],
         "measurements": [
             measurement(report, document, targets, index)
@@ -357,11 +360,9 @@ def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
     projector = request["projector"]
     reports = {report["digest"] for report in document["reports"]}
     recipe = projector["recipe"] if projector else {}
-    released = [
-        event["at"]
-        for event in document["history"]
-        if event["action"] == "request.released" and event["subject"] == f"request:{request['id']}"
-    ]
+    released = _events(document, request, "request.released")
+    redactions = _events(document, request, "request.redacted")
+    holds = _events(document, request, "request.held") if request["held"] else []
     decisions = [_decision(decision, projector, reports) for decision in request["decisions"]]
     ruling = decisions[-1] if decisions and not decisions[-1]["void"] else None
     return {
@@ -369,13 +370,27 @@ def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
         "four_eyes": _four_eyes(request, ruling),
         "state_text": _state(request),
         "basis_text": BASES.get(request["basis"]),
-        "released_at": released[-1] if released else None,
+        "released_at": released[-1]["at"] if released else None,
+        "redaction": redactions[-1] if redactions else None,
+        "hold": holds[-1] if holds else None,
+        "approvals_text": describe_approvals(request["approvals"]),
         "method_text": METHODS.get(recipe["hyperparameters"]["method"]) if recipe else None,
         "fitted_on": describe_prototypes(recipe["prototypes"]) if recipe else None,
         "saw_images": any(p["kind"] == "few-shot" for p in recipe.get("prototypes", ())),
         "residual": _residual(request["id"], document),
         "decisions": decisions,
     }
+
+
+def _events(
+    document: Mapping[str, Any], request: Mapping[str, Any], action: str
+) -> list[Mapping[str, Any]]:
+    """Entries of the log on a request, oldest first."""
+    return [
+        event
+        for event in document["history"]
+        if event["action"] == action and event["subject"] == f"request:{request['id']}"
+    ]
 
 
 def _residual(request: int, document: Mapping[str, Any]) -> float | None:
@@ -393,6 +408,8 @@ def _four_eyes(request: Mapping[str, Any], ruling: Mapping[str, Any] | None) -> 
     projector = request["projector"]
     if ruling is None or ruling["ruling"] != "approval" or projector is None:
         return None
+    if request["break_glass"]:
+        return None  # the banner says so
     if ruling["actor"] in (request["filed_by"], projector["prepared_by"]):
         return "Who approved it also filed or prepared it, so four eyes were not kept."
     return "Four eyes: who approved it neither filed nor prepared it."
@@ -418,7 +435,8 @@ def _decision(
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:
     payload = event["payload"]
-    notes = [str(note) for note in (payload.get("reason"), *event.get("texts", ())) if note]
+    said = (payload.get("reason"), payload.get("problem"), *event.get("texts", ()))
+    notes = [str(note) for note in said if note]
     if "was_due_at" in payload:
         notes.append(f"from {moment(payload['was_due_at'])} to {moment(payload['due_at'])}")
     return {**event, "words": ACTIONS.get(event["action"]), "notes": notes}

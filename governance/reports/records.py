@@ -5,8 +5,19 @@ from typing import Any
 from governance.digests import load_json
 from governance.ledger.database import Session
 from governance.ledger.identity import edited_sides
-from governance.ledger.lookup import aliases_of
-from governance.ledger.private import first, words
+from governance.ledger.lookup import aliases_of, broke_glass, policy_of, session_of
+from governance.ledger.private import (
+    ATTACHMENT,
+    LOCKED,
+    REASON,
+    SUBJECT_REF,
+    first,
+    is_erased,
+    is_locked,
+    opened,
+    words,
+)
+from governance.ledger.retention import keep_until
 from governance.ledger.tables import (
     Actor,
     Dataset,
@@ -21,6 +32,7 @@ from governance.ledger.tables import (
     Request,
 )
 from governance.ledger.types import now
+from governance.policy import Policy, parse_policy, scope_of
 from governance.states import OPEN_STATES, State
 from governance.unlearning.targets import Target, describe_all
 
@@ -79,7 +91,21 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
     """A request with its targets, decisions and newest projector.
 
     With `projector`, as a version holds it: that projector, and only the decisions on it.
+
+    Raises:
+        IntegrityError: a text cannot be decrypted.
     """
+    attachments = [text for text in request.texts if text.kind == ATTACHMENT]
+    return listed_record(request, projector) | {
+        "attachments": [
+            attachment_record(number, text) for number, text in enumerate(attachments, start=1)
+        ]
+    }
+
+
+def listed_record(request: Request, projector: ProjectorRecord | None = None) -> dict[str, Any]:
+    """`request_record` without the attachments, which can be large to read."""
+    session = session_of(request)
     decisions = [d for d in request.decisions if not projector or _is_on(d, projector)]
     shown = projector or request.projector
     targets = [Target(target.label, target.domain) for target in request.targets]
@@ -91,12 +117,11 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
         "targets": [target.to_dict() for target in targets],
         "scope": describe_all(targets),
         "basis": request.basis,
-        "reason": words(first(request, "reason")),
-        "subject_ref": words(first(request, "subject_ref")),
-        "attachments": [
-            attachment_record(text) for text in request.texts if text.kind == "attachment"
-        ],
+        "reason": words(first(request, REASON)),
+        "subject_ref": words(first(request, SUBJECT_REF)),
+        "erased": sorted({text.kind for text in request.texts if is_erased(text)}),
         "retention": request.retention,
+        "keep_until": _keep_until(session, request),
         "held": request.held,
         "redacted": request.redacted,
         "filed_by": request.filed_by,
@@ -104,8 +129,39 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
         "due_at": request.due_at.isoformat(),
         "overdue": overdue,
         "projector": projector_record(shown) if shown else None,
+        **_approvals(session, request, shown),
         "decisions": [decision_record(decision) for decision in decisions],
     }
+
+
+def _keep_until(session: Session, request: Request) -> str | None:
+    until = keep_until(session, request, _policy(session, None).retention)
+    return None if until is None else until.isoformat()
+
+
+def _approvals(
+    session: Session, request: Request, projector: ProjectorRecord | None
+) -> dict[str, Any]:
+    """How many people approved a preparation, how many the policy demanded, and whether one broke the glass."""
+    made = [
+        decision
+        for decision in request.decisions
+        if projector and decision.projector_id == projector.id and decision.ruling == "approval"
+    ]
+    rules = _policy(session, made[-1].policy_digest if made else None)
+    scopes = [scope_of(target.label, target.domain) for target in request.targets]
+    return {
+        "approvals": {
+            "given": len({decision.actor for decision in made}),
+            "needed": rules.quorum.needed(scopes, request.basis),
+        },
+        "break_glass": any(decision.break_glass for decision in made),
+    }
+
+
+def _policy(session: Session, digest: str | None) -> Policy:
+    """The policy of a digest, or the one in force."""
+    return parse_policy(load_json(policy_of(session, digest).content))
 
 
 def _is_on(decision: Decision, projector: ProjectorRecord) -> bool:
@@ -133,6 +189,7 @@ def decision_record(decision: Decision) -> dict[str, Any]:
         "ruling": decision.ruling,
         "actor": decision.actor,
         "comment": words(decision.comment),
+        "comment_erased": decision.comment is not None and is_erased(decision.comment),
         "break_glass": decision.break_glass,
         "projector_digest": decision.projector_digest,
         "report_digest": decision.report_digest,
@@ -141,12 +198,15 @@ def decision_record(decision: Decision) -> dict[str, Any]:
     }
 
 
-def attachment_record(text: PrivateText) -> dict[str, Any]:
+def attachment_record(number: int, text: PrivateText) -> dict[str, Any]:
     """An attachment without its content; name and size are gone with it if it was erased."""
+    found = opened(text)
     return {
-        "id": text.id,
-        "name": text.name,
-        "bytes": None if text.content is None else len(text.content),
+        "number": number,
+        "name": found.name if found else LOCKED if is_locked(text) else None,
+        "bytes": len(found.content) if found else None,
+        "erased": is_erased(text),
+        "locked": is_locked(text),
         "commitment": text.commitment,
         "added_at": text.added_at.isoformat(),
     }
@@ -170,6 +230,7 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "active_requests": [member.request_id for member in version.members],
         "sides": edited_sides(version.recipe) if version.members else [],
         "residuals": version.recipe.get("residuals", []),
+        "break_glass": [m.request_id for m in version.members if broke_glass(m)],
         "aliases": aliases_of(session, version),
         "digest": version.digest,
         "weights_digest": version.weights_digest,

@@ -27,3 +27,9 @@ def describe_prototypes(prototypes: Sequence[Mapping[str, Any]]) -> str:
             case kind:
                 words.append(kind)
     return ", ".join(words)
+
+
+def describe_approvals(approvals: Mapping[str, int]) -> str:
+    """How many people approved, of how many the policy demands."""
+    given, needed = approvals["given"], approvals["needed"]
+    return f"{given} of {needed} approval{'' if needed == 1 else 's'} needed"

@@ -10,13 +10,14 @@ from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import decision_facts, request_facts, text_facts
 from governance.ledger.lookup import find_model, find_request
-from governance.ledger.private import keep
+from governance.ledger.private import ATTACHMENT, COMMENT, REASON, SUBJECT_REF, keep
 from governance.ledger.tables import Decision, Request, RequestTarget
 from governance.ledger.types import now
 from governance.policy import Policy, scope_of
 from governance.states import Action, Basis
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.targets import Target, check_targets
+from governance.workflow.attachments import Attachment
 from governance.workflow.policies import current
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import (
@@ -30,12 +31,6 @@ from governance.workflow.transition import (
 
 DEFAULT_DAYS = 30
 """Days until a request is due if nothing else is said; GDPR Art. 12(3) gives one month."""
-
-
-REASON = "reason"
-SUBJECT_REF = "subject_ref"
-COMMENT = "comment"
-"""Kinds of private texts."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,7 @@ def file(
     subject_ref: str | None = None,
     due: datetime | None = None,
     retention: str | None = None,
+    attachments: Sequence[Attachment] = (),
 ) -> int:
     """File a forget request.
 
@@ -85,6 +81,7 @@ def file(
         subject_ref: the case or person it concerns; kept erasable likewise.
         due: when it must be done, in `DEFAULT_DAYS` if not given.
         retention: class of the policy that says for how long reason and subject are kept after the end.
+        attachments: files that belong to the case.
 
     Returns:
         The request's id.
@@ -111,9 +108,12 @@ def file(
             targets=[RequestTarget(label=t.label, domain=t.domain) for t in targets],
             retention=_retention(rules, retention),
         )
-        texts = [keep(request, REASON, reason)]
+        texts = [keep(session, request, REASON, reason)]
         if subject_ref is not None:
-            texts.append(keep(request, SUBJECT_REF, subject_ref))
+            texts.append(keep(session, request, SUBJECT_REF, subject_ref))
+        texts += [
+            keep(session, request, ATTACHMENT, file.content, file.name) for file in attachments
+        ]
         session.add(request)
         session.flush()
         payload = {
@@ -221,7 +221,7 @@ def extend(ledger: Ledger, actor: str, request_id: int, due: datetime, reason: s
                 "must be later"
             )
         payload = {
-            "texts": [text_facts(keep(request, REASON, reason))],
+            "texts": [text_facts(keep(session, request, REASON, reason))],
             "due_at": due.isoformat(),
             "was_due_at": request.due_at.isoformat(),
         }
@@ -236,7 +236,7 @@ def _simple(
     with ledger.write() as session:
         require(session, actor, permission)
         request = find_request(session, request_id)
-        texts = [text_facts(keep(request, REASON, reason))]
+        texts = [text_facts(keep(session, request, REASON, reason))]
         advance(session, request, action, actor, {"texts": texts})
 
 
@@ -253,7 +253,7 @@ def _decide(
     check_text("comment", comment)
     check_action(request, action)
     projector = request.projector
-    text = keep(request, COMMENT, comment) if comment else None
+    text = keep(session, request, COMMENT, comment) if comment else None
     decision = Decision(
         request_id=request.id,
         ruling=ruling.value,

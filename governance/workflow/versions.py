@@ -17,6 +17,7 @@ from governance.ledger.identity import named_sides
 from governance.ledger.lookup import (
     active_requests,
     alias_version,
+    broke_glass,
     find_dataset,
     find_model,
     find_request,
@@ -210,6 +211,7 @@ def export(
             raise RefusedError(no_key(actor))
         facts = version_identity(version) | {"ledger": log_state(session)}
         signed_name = export_name(version)
+        broken = [member.request_id for member in version.members if broke_glass(member)]
     clip = tools.encoder.model(base)
     folded = fold(clip, projector, text)
     if weights_digest_with(clip, folded) != weights_digest:
@@ -230,6 +232,7 @@ def export(
         "digest": digest,
         "weights": weights_digest,
         "sides": named_sides(text is not None),
+        **({"break_glass": broken} if broken else {}),
     }
     facts |= {
         "precision": exported["precision"],

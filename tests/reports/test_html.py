@@ -146,6 +146,14 @@ def request_record(number: int, targets: Iterable[Target], **changes: Any) -> di
         "basis": "gdpr-17-1-d",
         "reason": "scraped without consent",
         "subject_ref": "case 4711",
+        "erased": [],
+        "attachments": [],
+        "retention": "standard",
+        "keep_until": None,
+        "held": False,
+        "redacted": False,
+        "approvals": {"given": 1, "needed": 1},
+        "break_glass": False,
         "filed_by": "anna",
         "filed_at": "2025-03-03T08:30:00+00:00",
         "due_at": "2025-04-02T08:30:00+00:00",
@@ -175,6 +183,8 @@ def request_record(number: int, targets: Iterable[Target], **changes: Any) -> di
                 "ruling": "approval",
                 "actor": "dpo",
                 "comment": "go ahead",
+                "comment_erased": False,
+                "break_glass": False,
                 "projector_digest": digest("a"),
                 "report_digest": digest("b"),
                 "decided_at": "2025-03-05T14:00:00+00:00",
@@ -220,6 +230,7 @@ def document(kind: str, **changes: Any) -> dict[str, Any]:
         "history": [],
         "limits": list(LIMITS),
         "made_at": "2025-03-12T16:45:10+00:00",
+        "nonce": "0123456789abcdef" * 2,
         "ledger_head": {"seq": 57, "digest": digest("9")},
     } | changes
 
@@ -766,3 +777,62 @@ def test_every_version_event_of_the_workflow_has_words() -> None:
         "version.export",
     }
     assert written - permissions <= set(html.ACTIONS)
+
+
+def test_break_glass_stands_at_the_top_and_at_the_decision() -> None:
+    for make in (request_document, version_document):
+        value = make()
+        assert "Break glass" not in render(value)
+        value["requests"][0]["break_glass"] = True
+        value["requests"][0]["decisions"][0]["break_glass"] = True
+        source = render(value)
+        page = Page(source)
+        assert "Request 3 was approved by an admin in an emergency" in page.text
+        assert source.index('role="alert"') < source.index("<h2>Summary</h2>")
+        assert "Break glass: this approval was given in an emergency" in page.text
+        assert "Four eyes: who approved" not in page.text
+
+
+def test_a_void_break_glass_does_not_alarm_the_whole_page() -> None:
+    value = request_document()
+    decision = value["requests"][0]["decisions"][0]
+    decision |= {"break_glass": True, "decided_at": "2025-03-01T00:00:00+00:00"}
+    page = Page(render(value))
+    assert page.values("role").count("alert") == 0
+    assert "Break glass: this approval" in page.text
+
+
+def test_the_quorum_is_shown() -> None:
+    value = request_document()
+    value["requests"][0]["approvals"] = {"given": 1, "needed": 2}
+    assert "Quorum 1 of 2 approvals needed" in Page(render(value)).text
+
+
+def test_what_was_erased_is_called_erased() -> None:
+    value = request_document()
+    record = value["requests"][0]
+    file = {"number": 1, "name": None, "bytes": None, "erased": True, "locked": False}
+    record |= {
+        "reason": None, "subject_ref": None, "erased": ["attachment", "reason", "subject_ref"],
+        "redacted": True, "attachments": [file],
+    }  # fmt: skip
+    record["decisions"][0] |= {"comment": None, "comment_erased": True}
+    value["history"].append(event(8, "request.redacted", "request:3", reason="asked for"))
+    text = Page(render(value)).text
+    assert "Reason erased Subject reference erased Files of the case 1. erased" in text
+    assert "Comment erased" in text
+    assert "Erased on 8 March 2025, 10:00 UTC by anna: asked for" in text
+
+
+def test_files_retention_and_holds_are_shown() -> None:
+    value = request_document()
+    file = {"number": 1, "name": HOSTILE, "bytes": 12345, "erased": False, "locked": False}
+    value["requests"][0] |= {
+        "attachments": [file], "held": True, "keep_until": "2028-03-04T10:00:00+00:00"
+    }  # fmt: skip
+    value["history"].append(event(8, "request.held", "request:3", reason="suit 12/26"))
+    page = Page(render(value))
+    assert page.all("script", "img") == []
+    assert f"1. {HOSTILE} (12,345 bytes)" in page.text
+    assert "until 4 March 2028, 10:00 UTC (retention class standard)" in page.text
+    assert "legal hold since 8 March 2025, 10:00 UTC: suit 12/26" in page.text
