@@ -15,7 +15,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
-from governance.errors import RefusedError
+from governance.errors import GovernanceError, RefusedError
 from governance.ledger.guards import GENESIS
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
@@ -137,7 +137,12 @@ def append(
         RefusedError: the actor has no key here that the ledger knows and that is valid.
     """
     session.flush()  # what follows goes past the unit of work, which would take most of the time
-    key = signer_of(session, actor)
+    try:
+        key = signer_of(session, actor)
+    except GovernanceError:
+        if not action.endswith(REFUSED):  # a key file that cannot be read is why it was refused
+            raise
+        key = None
     if key is None and not action.endswith(REFUSED):
         raise RefusedError(no_key(actor))
     last_seq, prev_digest, last_at = head(session)
