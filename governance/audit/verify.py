@@ -6,34 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from governance.audit.checkpoints import Checkpoints
-from governance.audit.fault import Fault
+from governance.audit.contents import contents
+from governance.audit.fault import UNREADABLE, Fault, readable
 from governance.audit.log import Log, walk
-from governance.audit.replay import Replay, Said
+from governance.audit.replay import Replay, read_payload
 from governance.audit.shadow import Shadows, states
 from governance.audit.signatures import Signatures
-from governance.digests import digest_array, digest_bytes, digest_json, load_json
-from governance.ledger.database import Ledger, Session
+from governance.audit.world import Said
+from governance.ledger.database import Ledger
 from governance.ledger.events import Entry
 from governance.ledger.guards import missing
-from governance.ledger.identity import (
-    factors_digest,
-    projector_digest,
-    prototype_digests,
-    text_digests,
-    version_digest,
-)
-from governance.ledger.lookup import every
-from governance.ledger.private import commitment
-from governance.ledger.tables import (
-    Array,
-    Dataset,
-    Model,
-    ModelVersion,
-    PolicyRecord,
-    PrivateText,
-    ProjectorRecord,
-    Report,
-)
 
 
 @dataclass(frozen=True)
@@ -89,17 +71,15 @@ def verify(
         #    allowed where it stands; and the tables hold, in the same order, what it says.
         for event in walk(session, log):
             for found in _read(event, signed, replay):
-                faults.extend(
-                    [found] if isinstance(found, Fault) else _readable(shadows.expect(found))
-                )
+                faults.extend([found] if isinstance(found, Fault) else shadows.expect(found))
         if log.fault is not None:
             faults.append(log.fault)
         else:
             faults.extend(log.node_faults)
-            faults.extend(_readable(shadows.finish()))
-            faults.extend(_readable(states(session, replay)))
+            faults.extend(shadows.finish())
+            faults.extend(readable("the current states", states(session, replay)))
             # 2. What lies in the tables has the digests it claims.
-            faults.extend(_readable(_contents(session, checked)))
+            faults.extend(contents(session, replay, checked))
         # 3. The guards that keep facts as they are.
         faults.extend(Fault("the schema", problem) for problem in missing(session.connection()))
         # 4. Every known tree head is one of this log.
@@ -110,88 +90,16 @@ def verify(
 
 
 def _read(event: Entry, signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
+    where = f"event {event.seq}"
     try:
-        problem = signed.read(event, load_json(event.payload))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        payload = read_payload(event.payload)
+    except (ValueError, RecursionError):
+        yield Fault(where, "its payload is not canonical JSON")
+        return
+    try:
+        problem = signed.read(event, payload)
+    except UNREADABLE:
         problem = f"{event.action} makes no sense there"
     if problem is not None:
-        yield Fault(f"event {event.seq}", problem)
-    yield from replay.read(event)
-
-
-def _readable(faults: Iterator[Fault]) -> Iterator[Fault]:
-    """The faults, and one more where a row cannot even be read as what it should be."""
-    try:
-        yield from faults
-    except (ValueError, TypeError, AttributeError) as error:
-        yield Fault("a damaged row", f"it cannot be read: {str(error).splitlines()[0]}")
-
-
-def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
-    """Rows whose content does not have the digest beside it."""
-    known: set[str] = set()
-    for array in every(session, Array, chunk=50):
-        checked["arrays"] += 1
-        known.add(array.digest)
-        if digest_array(array.dtype, tuple(array.shape), array.data) != array.digest:
-            yield Fault(f"array {array.digest}", "its bytes have another digest")
-    for model in every(session, Model):
-        if digest_json(model.labels) != model.labels_digest:
-            yield Fault(f"model {model.name}", "its label space has another digest")
-        bank = (model.bank_rows, model.bank_scores, model.bank_paraphrases)
-        yield from _missing(f"model {model.name}", known, *bank)
-    for dataset in every(session, Dataset):
-        if digest_bytes(dataset.manifest.encode()) != dataset.digest:
-            yield Fault(f"data set {dataset.name}", "its manifest has another digest")
-    for policy in every(session, PolicyRecord):
-        if digest_bytes(policy.content.encode()) != policy.digest:
-            yield Fault(f"policy {policy.id}", "its content has another digest")
-    for text in every(session, PrivateText, chunk=50):
-        yield from _text(text)
-    for projector in every(session, ProjectorRecord):
-        name = f"projector {projector.id} of request {projector.request_id}"
-        factors = factors_digest(projector.factor_a, projector.factor_b)
-        if projector_digest(projector.recipe, factors) != projector.digest:
-            yield Fault(name, "recipe or factors have another digest")
-        yield from _missing(name, known, projector.factor_a, projector.factor_b)
-        other = [*prototype_digests(projector.recipe), *text_digests(projector.recipe)]
-        yield from _missing(name, known, *other)
-    for report in every(session, Report, chunk=100):
-        if digest_bytes(report.content.encode()) != report.digest:
-            yield Fault(f"report {report.id}", "its content has another digest")
-    for version in every(session, ModelVersion):
-        yield from _version(version, known)
-
-
-def _text(text: PrivateText) -> Iterator[Fault]:
-    """A private text is what the log committed to, or it was erased as a whole."""
-    name = f"private text {text.id} of request {text.request_id}"
-    if text.salt is None or text.content is None:
-        if (text.salt, text.content, text.name) != (None, None, None):
-            yield Fault(name, "it was erased in part only")
-    elif commitment(text.salt, text.kind, text.content, text.name) != text.commitment:
-        yield Fault(name, "it is not what the log committed to")
-
-
-def _version(version: ModelVersion, known: set[str]) -> Iterator[Fault]:
-    if version.model is None or any(member.projector is None for member in version.members):
-        yield Fault(f"version {version.number}", "its model or a projector of it is missing")
-        return
-    name = f"version {version.number} of {version.model.name}"
-    expected = version_digest(
-        version.model.weights_digest,
-        version.model.labels_digest,
-        factors_digest(version.factor_a, version.factor_b),
-        [member.projector.digest for member in version.members],
-        text_digests(version.recipe),
-    )
-    if expected != version.digest:
-        yield Fault(name, "active set or factors have another digest")
-    factors = (version.factor_a, version.factor_b, *text_digests(version.recipe))
-    yield from _missing(name, known, *factors)
-
-
-def _missing(name: str, known: set[str], *digests: str) -> Iterator[Fault]:
-    for digest in digests:
-        if digest not in known:
-            yield Fault(name, f"its array {digest} is missing")
+        yield Fault(where, problem)
+    yield from replay.read(event, payload)

@@ -24,6 +24,7 @@ __all__ = [
     "Session",
     "check_revision",
     "current_revision",
+    "decoded",
     "explained",
 ]
 
@@ -201,3 +202,18 @@ def explained(url: str) -> Iterator[None]:
     except DBAPIError as error:
         where = make_url(url).render_as_string(hide_password=True)
         raise UnavailableError(f"the ledger {where} failed: {error.orig}") from error
+
+
+@contextmanager
+def decoded() -> Iterator[None]:
+    """Let text that is not Unicode, which SQLite takes, be an error of the row and not of the database.
+
+    Raises:
+        ValueError: the text cannot be decoded.
+    """
+    try:
+        yield
+    except DatabaseDown as error:
+        if "decode" not in str(error.orig):
+            raise
+        raise ValueError(str(error.orig)) from error

@@ -1,8 +1,8 @@
 """Reaching around the program, as somebody with the database file in hand would."""
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from governance.ledger.database import Ledger
@@ -16,10 +16,23 @@ def raw(ledger: Ledger, *statements: str | tuple[str, Sequence[Any]]) -> Rows:
 
 
 def tamper(ledger: Ledger, *statements: str | tuple[str, Sequence[Any]]) -> Rows:
-    """Drop every trigger, then run statements with foreign keys off; the rows of the last one."""
-    names = raw(ledger, "SELECT name FROM sqlite_master WHERE type = 'trigger'")
-    drops = [f"DROP TRIGGER {name}" for (name,) in names]
-    return _run(ledger, [*drops, *statements])
+    """Run statements with the triggers dropped and foreign keys off, then make the triggers again, so that only the
+    change can give it away; the rows of the last statement."""
+    with closing(_connect(ledger)) as connection, connection:
+        with unguarded(connection):
+            return _execute(connection, statements)
+
+
+@contextmanager
+def unguarded(connection: sqlite3.Connection) -> Iterator[None]:
+    """No trigger is in force meanwhile."""
+    found = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    triggers = connection.execute(found).fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    yield
+    for _, sql in triggers:
+        connection.execute(sql)
 
 
 def dump(ledger: Ledger) -> dict[str, Rows]:
@@ -45,9 +58,15 @@ def _connect(ledger: Ledger) -> sqlite3.Connection:
 
 
 def _run(ledger: Ledger, statements: Sequence[str | tuple[str, Sequence[Any]]]) -> Rows:
-    rows: Rows = []
     with closing(_connect(ledger)) as connection, connection:
-        for statement in statements:
-            query, values = (statement, ()) if isinstance(statement, str) else statement
-            rows = connection.execute(query, values).fetchall()
+        return _execute(connection, statements)
+
+
+def _execute(
+    connection: sqlite3.Connection, statements: Sequence[str | tuple[str, Sequence[Any]]]
+) -> Rows:
+    rows: Rows = []
+    for statement in statements:
+        query, values = (statement, ()) if isinstance(statement, str) else statement
+        rows = connection.execute(query, values).fetchall()
     return rows
