@@ -53,6 +53,8 @@ class Checkpoints:
         origin = origin_of(log.first) if log.first else None
         keys = signed.note_keys(origin) if origin else {}
         for where, head in sorted(self._heads.items(), key=lambda item: item[1].size):
+            if head.size > log.count and log.fault is not None:
+                continue  # the log was not read that far
             problem = self._problem(where, head, log, origin)
             if problem is None:
                 try:
@@ -75,8 +77,6 @@ class Checkpoints:
         if head.origin != origin:
             return f"it is a checkpoint of another log, {head.origin}"
         if head.size > log.count:
-            if log.fault is not None:
-                return None  # the log was not read that far
             return f"it vouches for {head.size} events, but the log ends after {log.count}: the tail was cut"
         if log.roots[head.size] != head.root:
             return f"the first {head.size} events are others than those it vouches for: the log was rewritten"

@@ -14,7 +14,7 @@ from governance.ledger.identity import (
     text_digests,
     version_digest,
 )
-from governance.ledger.lookup import every, misplaced_decisions, with_column, with_its
+from governance.ledger.lookup import every, misplaced_decisions, orphans, with_column, with_its
 from governance.ledger.private import PLAIN, commitment
 from governance.ledger.tables import (
     Array,
@@ -43,6 +43,7 @@ def contents(session: Session, world: World, checked: Counter[str]) -> Iterator[
         "decisions": _decisions(session),
         "evaluation_reports": _reports(session),
         "model_versions": _versions(session, known),
+        "version_members": _orphans(session),
     }.items():
         yield from readable(f"table {table}", faults)
 
@@ -106,6 +107,11 @@ def _versions(session: Session, known: set[str]) -> Iterator[Fault]:
         model = version.model.name if version.model else "a missing model"
         name = f"version {version.number} of {model}"
         yield from readable(name, _version(name, version, known))
+
+
+def _orphans(session: Session) -> Iterator[Fault]:
+    for table, owner in orphans(session):
+        yield Fault(f"{table} of {owner}", "there is no such record")
 
 
 def _texts(session: Session, world: World) -> Iterator[Fault]:

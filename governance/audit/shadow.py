@@ -69,6 +69,16 @@ def _report_owner(report: Report) -> str:
     return f"request:{projector.request_id}" if projector else "request of a missing projector"
 
 
+def _key_name(key: ActorKey) -> str:
+    return f"key {key.id} of {key.actor.name if key.actor else 'a missing actor'}"
+
+
+def _version_name(version: ModelVersion) -> str:
+    return (
+        f"version {version.number} of {version.model.name if version.model else 'a missing model'}"
+    )
+
+
 def _plain(prefix: str) -> Callable[[str], str]:
     return lambda owner: f"{prefix} {owner}"
 
@@ -78,7 +88,7 @@ _KINDS = {
         Actor, lambda a: a.name, _actor_facts, lambda a: f"actor {a.name}", _plain("actor")
     ),
     "actor_keys": _Kind(
-        ActorKey, lambda k: k.actor.name, facts.key_facts, lambda k: f"key {k.id} of {k.actor.name}",
+        ActorKey, lambda k: k.actor.name, facts.key_facts, _key_name,
         _plain("a key of"), (with_its(ActorKey.actor),),
     ),
     "policies": _Kind(
@@ -125,7 +135,7 @@ _KINDS = {
     ),
     "model_versions": _Kind(
         ModelVersion, lambda v: f"{v.model.name}/{v.number}", facts.version_facts,
-        lambda v: f"version {v.number} of {v.model.name}",
+        _version_name,
         lambda owner: "version {1} of {0}".format(*owner.rsplit("/", 1)),
         (with_its(ModelVersion.model), with_its(ModelVersion.members, VersionMember.projector)),
     ),
@@ -232,14 +242,12 @@ class _Found:
 
 
 def _found(kind: _Kind, row: Base) -> _Found:
+    name = f"{kind.table.__tablename__} {'/'.join(map(str, primary_key(row)))}"
     try:
-        return _Found(kind.name(row), kind.owner(row), kind.facts(row))
+        name = kind.name(row)
+        return _Found(name, kind.owner(row), kind.facts(row))
     except AttributeError:  # a relationship that leads nowhere
-        return _Found(f"{kind.table.__tablename__} {_key(row)}", "", None)
-
-
-def _key(row: Base) -> str:
-    return "/".join(map(str, primary_key(row)))
+        return _Found(name, "", None)
 
 
 class Shadows:
@@ -285,10 +293,12 @@ def states(session: Session, log: World) -> Iterator[Fault]:
         if actor.name in log.roles and actor.active == (actor.name in log.inactive):
             active = "active" if actor.active else "deactivated"
             yield Fault(f"actor {actor.name}", f"it is {active}, but the log says otherwise")
-    for key in every(session, ActorKey):
+    for key in every(session, ActorKey, loads=[with_its(ActorKey.actor)]):
         retired_at = key.retired_at.isoformat() if key.retired_at else None
         if retired_at != log.retired.get(key.key_id):
-            yield Fault(f"key {key.id}", "the log says otherwise about its retirement")
+            yield Fault(
+                _KINDS["actor_keys"].name(key), "the log says otherwise about its retirement"
+            )
     yield from _aliases(session, log)
 
 

@@ -24,6 +24,8 @@ from governance.ledger.tables import (
     PrivateText,
     ProjectorRecord,
     Request,
+    RequestTarget,
+    VersionMember,
 )
 from governance.states import ACTIVE_STATES
 
@@ -63,6 +65,17 @@ def with_column(column: Any) -> ExecutableOption:
 def without(column: Any) -> ExecutableOption:
     """Leave a large column out."""
     return defer(column)
+
+
+def orphans(session: Session) -> Iterator[tuple[str, int]]:
+    """Table and owner's id of rows that belong to no record, where only the record is looked at otherwise."""
+    members, targets = VersionMember.version_id, RequestTarget.request_id
+    for table, column, owner in (
+        ("version_members", members, ModelVersion.id),
+        ("request_targets", targets, Request.id),
+    ):
+        for number in session.scalars(select(column).where(column.not_in(select(owner)))):
+            yield table, number
 
 
 def misplaced_decisions(session: Session) -> Iterator[tuple[int, int]]:

@@ -11,9 +11,9 @@ from governance.evidence.note import Checkpoint
 from governance.ledger.checkpoints import key_name, origin
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append, head
-from governance.ledger.facts import checkpoint_facts
+from governance.ledger.facts import checkpoint_facts, text_facts
 from governance.ledger.lookup import find_request
-from governance.ledger.private import erase
+from governance.ledger.private import ATTACHMENT, erase, keep
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import CheckpointRecord
 from governance.ledger.tree import root
@@ -28,7 +28,7 @@ from tests.fakes import FakeRegistry
 from tests.keys import KEYS
 from tests.ledger.case import RandomEncoder, add_dataset, add_model, add_version, build, file
 
-REFUSALS = 700
+REFUSALS = 720
 """Enough for three stored nodes of the tree."""
 
 
@@ -88,6 +88,8 @@ def build_all(ledger: Ledger) -> None:
         request = find_request(session, urgent)
         advance(session, request, Action.HOLD, "carla", {"reason": "litigation"})
         request.held = True
+        paper = keep(request, ATTACHMENT, b"%PDF", "writ.pdf")
+        advance(session, request, Action.ATTACH, "carla", {"texts": [text_facts(paper)]})
         request = find_request(session, over)
         payload = {"reason": "over", "erased": len(request.texts)}
         advance(session, request, Action.REDACT, "carla", payload)

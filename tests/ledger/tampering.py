@@ -18,9 +18,8 @@ def raw(ledger: Ledger, *statements: str | tuple[str, Sequence[Any]]) -> Rows:
 def tamper(ledger: Ledger, *statements: str | tuple[str, Sequence[Any]]) -> Rows:
     """Run statements with the triggers dropped and foreign keys off, then make the triggers again, so that only the
     change can give it away; the rows of the last statement."""
-    with closing(_connect(ledger)) as connection, connection:
-        with unguarded(connection):
-            return _execute(connection, statements)
+    with closing(_connect(ledger)) as connection, connection, unguarded(connection):
+        return _execute(connection, statements)
 
 
 @contextmanager
