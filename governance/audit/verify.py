@@ -84,7 +84,8 @@ def verify(
         faults.extend(Fault("the schema", problem) for problem in missing(session.connection()))
         # 4. Every known tree head is one of this log.
         faults.extend(checkpoints.check(log, signed))
-        checked |= shadows.counts | {"signatures": signed.checked, "checkpoints": len(checkpoints)}
+        checked.update(shadows.counts)
+        checked["signatures"], checked["checkpoints"] = signed.checked, len(checkpoints)
         head = log.head if log.count else None
         return Verification(log.count, head, checked, tuple(faults))
 

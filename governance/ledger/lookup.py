@@ -74,7 +74,9 @@ def orphans(session: Session) -> Iterator[tuple[str, int]]:
         ("version_members", members, ModelVersion.id),
         ("request_targets", targets, Request.id),
     ):
-        for number in session.scalars(select(column).where(column.not_in(select(owner)))):
+        for number in session.scalars(
+            select(column).where(column.not_in(select(owner))).distinct()
+        ):
             yield table, number
 
 
