@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from governance.audit.fault import Fault
+from governance.audit.fault import UNREADABLE, Fault, unreadable
 from governance.audit.log import Log
 from governance.audit.signatures import Signatures
 from governance.errors import GovernanceError
-from governance.evidence.note import Checkpoint, parse, verify
-from governance.ledger.checkpoints import origin_of, stored
+from governance.evidence.keys import PublicKey
+from governance.evidence.note import Checkpoint, TrustedKeys, parse, verify
+from governance.ledger.checkpoints import origin_of
 from governance.ledger.database import Session
+from governance.ledger.lookup import every
+from governance.ledger.tables import CheckpointRecord
 
 
 class Checkpoints:
@@ -18,16 +21,21 @@ class Checkpoints:
         """Read them; `outside` are notes by where they were found."""
         self._notes: dict[str, str] = {}
         self._rows: dict[str, tuple[int, str]] = {}
-        for row in stored(session):
-            where = f"checkpoint {row.id}"
-            self._notes[where], self._rows[where] = row.note, (row.size, row.root)
-        self._notes |= outside
+        self._signers: dict[str, str] = {}
         self._heads: dict[str, Checkpoint] = {}
         self._unreadable: list[Fault] = []
+        try:
+            for row in every(session, CheckpointRecord):
+                where = f"checkpoint {row.id}"
+                self._notes[where], self._rows[where] = row.note, (row.size, row.root)
+                self._signers[where] = row.key_id
+        except UNREADABLE as error:
+            self._unreadable.append(unreadable("table checkpoints", error))
+        self._notes |= outside
         for where, note in self._notes.items():
             try:
                 self._heads[where], _ = parse(note)
-            except GovernanceError as error:
+            except (*UNREADABLE, GovernanceError) as error:
                 self._unreadable.append(Fault(where, f"it is no checkpoint: {error}"))
 
     def __len__(self) -> int:
@@ -50,14 +58,23 @@ class Checkpoints:
         origin = origin_of(log.first) if log.first else None
         keys = signed.note_keys(origin) if origin else {}
         for where, head in sorted(self._heads.items(), key=lambda item: item[1].size):
+            if head.size > log.count and log.fault is not None:
+                continue  # the log was not read that far
             problem = self._problem(where, head, log, origin)
             if problem is None:
                 try:
-                    verify(self._notes[where], keys)
+                    verify(self._notes[where], self._trusted(where, keys))
                 except GovernanceError as error:
                     problem = str(error)
             if problem is not None:
                 yield Fault(where, problem)
+
+    def _trusted(self, where: str, keys: dict[str, list[PublicKey]]) -> TrustedKeys:
+        """The keys whose signature counts; a checkpoint of the ledger names its one."""
+        if where not in self._signers:
+            return keys
+        signer = self._signers[where]
+        return {name: [key for key in of if key.key_id == signer] for name, of in keys.items()}
 
     def _problem(self, where: str, head: Checkpoint, log: Log, origin: str | None) -> str | None:
         if where in self._rows and self._rows[where] != (head.size, head.root.hex()):
@@ -65,8 +82,6 @@ class Checkpoints:
         if head.origin != origin:
             return f"it is a checkpoint of another log, {head.origin}"
         if head.size > log.count:
-            if log.fault is not None:
-                return None  # the log was not read that far
             return f"it vouches for {head.size} events, but the log ends after {log.count}: the tail was cut"
         if log.roots[head.size] != head.root:
             return f"the first {head.size} events are others than those it vouches for: the log was rewritten"

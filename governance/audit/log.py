@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from governance.audit.fault import Fault
+from governance.audit.fault import Fault, unreadable
 from governance.evidence.merkle import Frontier
 from governance.ledger.database import Session
 from governance.ledger.events import GENESIS, Entry, entries, entry
@@ -41,7 +41,7 @@ def walk(session: Session, log: Log) -> Iterator[Entry]:
     if 0 in log.wanted:
         log.roots[0] = frontier.root()
     at = ""
-    for chunk in entries(session):
+    for chunk in _chunks(session, log):
         leaves: list[bytes] = []
         for event in chunk:
             problem = _problem(event, log.count, log.head, at)
@@ -64,6 +64,13 @@ def walk(session: Session, log: Log) -> Iterator[Entry]:
         Fault(f"tree node {level}/{position}", "the log has no such subtree")
         for level, position in nodes
     )
+
+
+def _chunks(session: Session, log: Log) -> Iterator[list[Entry]]:
+    try:
+        yield from entries(session)
+    except ValueError as error:
+        log.fault = unreadable(f"event {log.count + 1} or one soon after it", error)
 
 
 def _problem(event: Entry, count: int, head: str, at: str) -> str | None:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from governance.audit.fault import Fault
-from governance.audit.replay import Replay, Said
+from governance.audit.fault import UNREADABLE, Fault, unreadable
+from governance.audit.world import Said, World
 from governance.ledger import facts
 from governance.ledger.database import Session
 from governance.ledger.facts import Facts
-from governance.ledger.lookup import every, primary_key
+from governance.ledger.lookup import every, primary_key, with_its, without
 from governance.ledger.tables import (
     Actor,
     ActorKey,
@@ -29,6 +29,7 @@ from governance.ledger.tables import (
     ProjectorRecord,
     Report,
     Request,
+    VersionMember,
 )
 
 Row = TypeVar("Row", bound=Base)
@@ -43,6 +44,7 @@ class _Kind:
     facts: Callable[[Any], Facts]
     name: Callable[[Any], str]
     noun: Callable[[str], str]
+    loads: tuple[Any, ...] = ()
 
 
 def _request_facts(request: Request) -> Facts:
@@ -55,11 +57,26 @@ def _actor_facts(actor: Actor) -> Facts:
     return facts.actor_facts(actor) | {"active": True}
 
 
+def _report_facts(report: Report) -> Facts:
+    projector = report.projector.digest if report.projector else None
+    return facts.report_facts(report) | {"projector": projector}
+
+
 def _report_owner(report: Report) -> str:
     if report.version is not None:
         return f"version:{report.version.model.name}/{report.version.number}"
     projector = report.projector
     return f"request:{projector.request_id}" if projector else "request of a missing projector"
+
+
+def _key_name(key: ActorKey) -> str:
+    return f"key {key.id} of {key.actor.name if key.actor else 'a missing actor'}"
+
+
+def _version_name(version: ModelVersion) -> str:
+    return (
+        f"version {version.number} of {version.model.name if version.model else 'a missing model'}"
+    )
 
 
 def _plain(prefix: str) -> Callable[[str], str]:
@@ -71,8 +88,8 @@ _KINDS = {
         Actor, lambda a: a.name, _actor_facts, lambda a: f"actor {a.name}", _plain("actor")
     ),
     "actor_keys": _Kind(
-        ActorKey, lambda k: k.actor.name, facts.key_facts, lambda k: f"key {k.id} of {k.actor.name}",
-        _plain("a key of"),
+        ActorKey, lambda k: k.actor.name, facts.key_facts, _key_name,
+        _plain("a key of"), (with_its(ActorKey.actor),),
     ),
     "policies": _Kind(
         PolicyRecord, lambda _: "ledger", facts.policy_facts, lambda p: f"policy {p.id}",
@@ -91,12 +108,13 @@ _KINDS = {
     ),
     "requests": _Kind(
         Request, lambda r: str(r.id), _request_facts, lambda r: f"request {r.id}",
-        _plain("request"),
+        _plain("request"), (with_its(Request.model), with_its(Request.targets)),
     ),
     "private_texts": _Kind(
         PrivateText, lambda t: f"request:{t.request_id}", facts.text_facts,
         lambda t: f"private text {t.id} of request {t.request_id}",
         lambda owner: f"a private text of {owner.replace(':', ' ')}",
+        (without(PrivateText.content),),
     ),
     "projectors": _Kind(
         ProjectorRecord, lambda p: str(p.request_id), facts.projector_facts,
@@ -105,15 +123,21 @@ _KINDS = {
     "decisions": _Kind(
         Decision, lambda d: str(d.request_id), facts.decision_facts,
         lambda d: f"decision {d.id} on request {d.request_id}", _plain("a decision on request"),
+        (with_its(Decision.comment),),
     ),
     "evaluation_reports": _Kind(
-        Report, _report_owner, facts.report_facts, lambda r: f"report {r.id}",
+        Report, _report_owner, _report_facts, lambda r: f"report {r.id}",
         lambda owner: f"a report on {owner.replace(':', ' ')}",
+        (
+            without(Report.content), with_its(Report.dataset), with_its(Report.projector),
+            with_its(Report.version, ModelVersion.model),
+        ),
     ),
     "model_versions": _Kind(
         ModelVersion, lambda v: f"{v.model.name}/{v.number}", facts.version_facts,
-        lambda v: f"version {v.number} of {v.model.name}",
+        _version_name,
         lambda owner: "version {1} of {0}".format(*owner.rsplit("/", 1)),
+        (with_its(ModelVersion.model), with_its(ModelVersion.members, VersionMember.projector)),
     ),
 }  # fmt: skip
 
@@ -128,13 +152,31 @@ class Shadow:
     def __init__(self, session: Session, kind: _Kind) -> None:
         """Begin before the first row."""
         self.count = 0
+        self._damaged = False
         self._kind = kind
-        self._rows = every(session, kind.table, chunk=100)
+        self._rows = every(session, kind.table, chunk=100, loads=kind.loads)
         self._ahead: list[_Found] = []
         self._waiting: Said | None = None
 
     def expect(self, said: Said) -> Iterator[Fault]:
         """The next record of which the log speaks."""
+        yield from self._guarded(self._expect(said))
+
+    def finish(self) -> Iterator[Fault]:
+        """After the last event: what is still open, and rows of which the log said nothing."""
+        yield from self._guarded(self._finish())
+
+    def _guarded(self, faults: Iterator[Fault]) -> Iterator[Fault]:
+        """A row that cannot be read is a fault, after which the table is not looked at any more."""
+        if self._damaged:
+            return
+        try:
+            yield from faults
+        except UNREADABLE as error:
+            self._damaged = True
+            yield unreadable(f"table {self._kind.table.__tablename__}", error)
+
+    def _expect(self, said: Said) -> Iterator[Fault]:
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             row = self._peek(0)
@@ -155,8 +197,7 @@ class Shadow:
         else:
             self._waiting = said  # changed or missing: the next record tells
 
-    def finish(self) -> Iterator[Fault]:
-        """After the last event: what is still open, and rows of which the log said nothing."""
+    def _finish(self) -> Iterator[Fault]:
         if self._waiting is not None:
             row = self._peek(0)
             if row is not None and row.owner == self._waiting.owner:
@@ -201,14 +242,12 @@ class _Found:
 
 
 def _found(kind: _Kind, row: Base) -> _Found:
+    name = f"{kind.table.__tablename__} {'/'.join(map(str, primary_key(row)))}"
     try:
-        return _Found(kind.name(row), kind.owner(row), kind.facts(row))
+        name = kind.name(row)
+        return _Found(name, kind.owner(row), kind.facts(row))
     except AttributeError:  # a relationship that leads nowhere
-        return _Found(f"{kind.table.__tablename__} {_key(row)}", "", None)
-
-
-def _key(row: Base) -> str:
-    return "/".join(map(str, primary_key(row)))
+        return _Found(name, "", None)
 
 
 class Shadows:
@@ -233,7 +272,7 @@ class Shadows:
         return {table.replace("_", " "): shadow.count for table, shadow in self._of.items()}
 
 
-def states(session: Session, log: Replay) -> Iterator[Fault]:
+def states(session: Session, log: World) -> Iterator[Fault]:
     """Rows that hold a current state must hold the one that the log ends with."""
     for request in every(session, Request):
         case = log.cases.get(request.id)
@@ -254,9 +293,12 @@ def states(session: Session, log: Replay) -> Iterator[Fault]:
         if actor.name in log.roles and actor.active == (actor.name in log.inactive):
             active = "active" if actor.active else "deactivated"
             yield Fault(f"actor {actor.name}", f"it is {active}, but the log says otherwise")
-    for key in every(session, ActorKey):
-        if (key.retired_at is not None) != (key.key_id in log.retired):
-            yield Fault(f"key {key.id}", "the log says otherwise about its retirement")
+    for key in every(session, ActorKey, loads=[with_its(ActorKey.actor)]):
+        retired_at = key.retired_at.isoformat() if key.retired_at else None
+        if retired_at != log.retired.get(key.key_id):
+            yield Fault(
+                _KINDS["actor_keys"].name(key), "the log says otherwise about its retirement"
+            )
     yield from _aliases(session, log)
 
 
@@ -264,7 +306,7 @@ def _not(value: bool) -> str:
     return "" if value else "not "
 
 
-def _aliases(session: Session, log: Replay) -> Iterator[Fault]:
+def _aliases(session: Session, log: World) -> Iterator[Fault]:
     rows: dict[tuple[str, str], int | None] = {}
     models = {model.id: model.name for model in every(session, Model)}
     for row in every(session, Alias):

@@ -22,6 +22,7 @@ class Signatures:
         self._verify = verify
         self._valid: dict[str, dict[str, PublicKey]] = {}
         self._announced: dict[str, list[PublicKey]] = {}
+        self._known: set[str] = set()
 
     def read(self, event: Entry, payload: Any) -> str | None:
         """Take an event; why its signature does not hold, or None.
@@ -30,13 +31,8 @@ class Signatures:
             KeyError, TypeError: the payload is not what such an event holds.
         """
         if event.seq == 1 and event.action == "actor.added":
-            self._announce(
-                event, payload["actor"]["key"]
-            )  # the founder's key signs its own announcement
-        problem = self._problem(event)
-        if problem is None:
-            self._follow(event, payload)
-        return problem
+            self._announce(event, payload["actor"]["key"])  # it signs its own announcement
+        return self._problem(event) or self._follow(event, payload)
 
     def note_keys(self, origin: str) -> dict[str, list[PublicKey]]:
         """Keys of all actors, by the names under which they sign notes on this log."""
@@ -71,21 +67,25 @@ class Signatures:
         self.checked += 1
         return None
 
-    def _follow(self, event: Entry, payload: Any) -> None:
+    def _follow(self, event: Entry, payload: Any) -> str | None:
+        """Take what the event says of keys; why that cannot be, or None."""
         name = event.subject.partition(":")[2]
         match event.action:
             case "actor.added" if event.seq > 1:
-                self._announce(event, payload["actor"]["key"])
+                return self._announce(event, payload["actor"]["key"])
             case "actor.key_rotated":
-                for key_id in payload["retired"]:
-                    self._valid[name].pop(key_id, None)
-                self._announce(event, payload["key"])
+                valid = self._valid.get(name, {})
+                if sorted(payload["retired"]) != sorted(valid):
+                    return f"retires other keys than those of {name}"
+                valid.clear()
+                return self._announce(event, payload["key"])
             case "actor.deactivated":
                 self._valid[name] = {}
             case _:
                 pass
+        return None
 
-    def _announce(self, event: Entry, facts: Any) -> None:
+    def _announce(self, event: Entry, facts: Any) -> str | None:
         name = event.subject.partition(":")[2]
         try:
             key = PublicKey.from_base64(facts["public_key"])
@@ -93,5 +93,9 @@ class Signatures:
             raise TypeError(str(error)) from error
         if key.key_id != facts["key_id"]:
             raise TypeError("the key has another id")
+        if key.key_id in self._known:
+            return "announces a key that was announced before"
+        self._known.add(key.key_id)
         self._valid.setdefault(name, {})[key.key_id] = key
         self._announced.setdefault(name, []).append(key)
+        return None

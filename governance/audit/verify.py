@@ -6,42 +6,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from governance.audit.checkpoints import Checkpoints
-from governance.audit.fault import Fault
+from governance.audit.contents import LOCKED, contents
+from governance.audit.fault import UNREADABLE, Fault, readable
 from governance.audit.log import Log, walk
 from governance.audit.mirror import Mirror, Registry
-from governance.audit.replay import Replay, Said
+from governance.audit.replay import Replay, read_payload
 from governance.audit.shadow import Shadows, states
 from governance.audit.signatures import Signatures
-from governance.digests import digest_array, digest_bytes, digest_json, load_json
-from governance.errors import IntegrityError, UnavailableError
-from governance.ledger.database import Ledger, Session
+from governance.audit.world import Said
+from governance.errors import UnavailableError
+from governance.ledger.database import Ledger
 from governance.ledger.events import Entry, head
 from governance.ledger.guards import missing
-from governance.ledger.identity import (
-    factors_digest,
-    projector_digest,
-    prototype_digests,
-    text_digests,
-    version_digest,
-)
-from governance.ledger.lookup import every, every_text, model_names
-from governance.ledger.private import PLAIN, commitment, is_locked, opened
-from governance.ledger.tables import (
-    Array,
-    Dataset,
-    Model,
-    ModelVersion,
-    PolicyRecord,
-    PrivateText,
-    ProjectorRecord,
-    Report,
-)
+from governance.ledger.lookup import model_names
 from governance.progress import Meter, silent
 
 _STEP = 1000
 """Events between two reports of progress."""
-
-_LOCKED = "locked texts"
 
 
 @dataclass(frozen=True)
@@ -121,29 +102,27 @@ def verify(
         #    allowed where it stands; and the tables hold, in the same order, what it says.
         for event in _metered(walk(session, log), head(session)[0], meter):
             for found in _read(event, signed, replay):
-                faults.extend(
-                    [found] if isinstance(found, Fault) else _readable(shadows.expect(found))
-                )
+                faults.extend([found] if isinstance(found, Fault) else shadows.expect(found))
         if log.fault is not None:
             faults.append(log.fault)
         else:
             faults.extend(log.node_faults)
-            faults.extend(_readable(shadows.finish()))
-            faults.extend(_readable(states(session, replay)))
+            faults.extend(shadows.finish())
+            faults.extend(readable("the current states", states(session, replay)))
             # 2. What lies in the tables has the digests it claims.
-            faults.extend(_readable(_contents(session, checked)))
-            faults.extend(_readable(_texts(session, replay, checked)))
-            if locked := checked.pop(_LOCKED, 0):
+            faults.extend(contents(session, replay, checked))
+            if locked := checked.pop(LOCKED, 0):
                 unchecked["private texts"] = f"{locked} are encrypted, and the data key is not here"
         # 3. The guards that keep facts as they are.
         faults.extend(Fault("the schema", problem) for problem in missing(session.connection()))
         # 4. Every known tree head is one of this log.
         faults.extend(checkpoints.check(log, signed))
+        checked.update(shadows.counts)
+        checked["signatures"], checked["checkpoints"] = signed.checked, len(checkpoints)
         anchored = checkpoints.anchored(outside, {fault.where for fault in faults}, log.count)
-        checked |= shadows.counts | {"signatures": signed.checked, "checkpoints": len(checkpoints)}
         # 5. MLflow says the same.
         if mirror is not None:
-            faults.extend(_readable(mirror.check(session)))
+            faults.extend(readable("MLflow", mirror.check(session)))
         newest = log.head if log.count else None
         return Verification(
             log.count, newest, checked, tuple(faults), unchecked, len(outside), anchored
@@ -159,112 +138,16 @@ def _metered(events: Iterator[Entry], total: int, meter: Meter) -> Iterator[Entr
 
 
 def _read(event: Entry, signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
+    where = f"event {event.seq}"
     try:
-        problem = signed.read(event, load_json(event.payload))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        payload = read_payload(event.payload)
+    except (ValueError, RecursionError):
+        yield Fault(where, "its payload is not canonical JSON")
+        return
+    try:
+        problem = signed.read(event, payload)
+    except UNREADABLE:
         problem = f"{event.action} makes no sense there"
     if problem is not None:
-        yield Fault(f"event {event.seq}", problem)
-    yield from replay.read(event)
-
-
-def _readable(faults: Iterator[Fault]) -> Iterator[Fault]:
-    """The faults, and one more where a row cannot even be read as what it should be."""
-    try:
-        yield from faults
-    except (ValueError, TypeError, AttributeError) as error:
-        yield Fault("a damaged row", f"it cannot be read: {str(error).splitlines()[0]}")
-
-
-def _contents(session: Session, checked: Counter[str]) -> Iterator[Fault]:
-    """Rows whose content does not have the digest beside it."""
-    known: set[str] = set()
-    for array in every(session, Array, chunk=50):
-        checked["arrays"] += 1
-        known.add(array.digest)
-        if digest_array(array.dtype, tuple(array.shape), array.data) != array.digest:
-            yield Fault(f"array {array.digest}", "its bytes have another digest")
-    for model in every(session, Model):
-        if digest_json(model.labels) != model.labels_digest:
-            yield Fault(f"model {model.name}", "its label space has another digest")
-        bank = (model.bank_rows, model.bank_scores, model.bank_paraphrases)
-        yield from _missing(f"model {model.name}", known, *bank)
-    for dataset in every(session, Dataset):
-        if digest_bytes(dataset.manifest.encode()) != dataset.digest:
-            yield Fault(f"data set {dataset.name}", "its manifest has another digest")
-    for policy in every(session, PolicyRecord):
-        if digest_bytes(policy.content.encode()) != policy.digest:
-            yield Fault(f"policy {policy.id}", "its content has another digest")
-    for projector in every(session, ProjectorRecord):
-        name = f"projector {projector.id} of request {projector.request_id}"
-        factors = factors_digest(projector.factor_a, projector.factor_b)
-        if projector_digest(projector.recipe, factors) != projector.digest:
-            yield Fault(name, "recipe or factors have another digest")
-        yield from _missing(name, known, projector.factor_a, projector.factor_b)
-        other = [*prototype_digests(projector.recipe), *text_digests(projector.recipe)]
-        yield from _missing(name, known, *other)
-    for report in every(session, Report, chunk=100):
-        if digest_bytes(report.content.encode()) != report.digest:
-            yield Fault(f"report {report.id}", "its content has another digest")
-    for version in every(session, ModelVersion):
-        yield from _version(version, known)
-
-
-def _texts(session: Session, replay: Replay, checked: Counter[str]) -> Iterator[Fault]:
-    """Private texts are what the log committed to, or were erased by a redaction that the log knows."""
-    seen: Counter[int] = Counter()
-    for text in every_text(session):
-        seen[text.request_id] += 1
-        case = replay.cases.get(text.request_id)
-        erased = case is not None and seen[text.request_id] <= case.erased
-        problem = _text(text, erased)
-        if problem is not None:
-            yield Fault(f"private text {text.id} of request {text.request_id}", problem)
-        elif is_locked(text):
-            checked[_LOCKED] += 1
-
-
-def _text(text: PrivateText, erased: bool) -> str | None:
-    if text.content is None:
-        if (text.salt, text.name) != (None, None):
-            return "it was erased in part only"
-        return None if erased else "it was erased, but the log knows no redaction of it"
-    if erased:
-        return "the log says that it was erased, but it is there"
-    if text.scheme == PLAIN and text.salt is None:
-        return "it was erased in part only"
-    if is_locked(text):
-        return None
-    try:
-        found = opened(text)
-    except IntegrityError as error:
-        return str(error).partition(": ")[2]
-    if found is None or commitment(found.salt, text.kind, found.content, found.name) != (
-        text.commitment
-    ):
-        return "it is not what the log committed to"
-    return None
-
-
-def _version(version: ModelVersion, known: set[str]) -> Iterator[Fault]:
-    if version.model is None or any(member.projector is None for member in version.members):
-        yield Fault(f"version {version.number}", "its model or a projector of it is missing")
-        return
-    name = f"version {version.number} of {version.model.name}"
-    expected = version_digest(
-        version.model.weights_digest,
-        version.model.labels_digest,
-        factors_digest(version.factor_a, version.factor_b),
-        [member.projector.digest for member in version.members],
-        text_digests(version.recipe),
-    )
-    if expected != version.digest:
-        yield Fault(name, "active set or factors have another digest")
-    factors = (version.factor_a, version.factor_b, *text_digests(version.recipe))
-    yield from _missing(name, known, *factors)
-
-
-def _missing(name: str, known: set[str], *digests: str) -> Iterator[Fault]:
-    for digest in digests:
-        if digest not in known:
-            yield Fault(name, f"its array {digest} is missing")
+        yield Fault(where, problem)
+    yield from replay.read(event, payload)

@@ -26,6 +26,7 @@ __all__ = [
     "Session",
     "check_revision",
     "current_revision",
+    "decoded",
     "explained",
 ]
 
@@ -280,3 +281,18 @@ def _problem(error: DBAPIError) -> str:
     """What the database says, in one line; PostgreSQL adds detail, hint and context on further ones."""
     diagnosis = getattr(error.orig, "diag", None)
     return getattr(diagnosis, "message_primary", None) or " ".join(str(error.orig).split())
+
+
+@contextmanager
+def decoded() -> Iterator[None]:
+    """Let text that is not Unicode, which SQLite takes, be an error of the row and not of the database.
+
+    Raises:
+        ValueError: the text cannot be decoded.
+    """
+    try:
+        yield
+    except DatabaseDown as error:
+        if "decode" not in str(error.orig):
+            raise
+        raise ValueError(str(error.orig)) from error

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
 from governance.errors import GovernanceError, RefusedError
+from governance.ledger.database import decoded
 from governance.ledger.guards import GENESIS
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
@@ -183,8 +184,9 @@ def no_key(actor: str) -> str:
 def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
     """The whole log in order, some events at a time; for whoever reads all of it."""
     query = select(*(getattr(Event, name) for name in Entry._fields)).order_by(Event.seq)
-    for rows in session.execute(query.execution_options(yield_per=chunk)).partitions():
-        yield [Entry._make(row) for row in rows]
+    with decoded():
+        for rows in session.execute(query.execution_options(yield_per=chunk)).partitions():
+            yield [Entry._make(row) for row in rows]
 
 
 def stream(

@@ -26,12 +26,21 @@ Facts = dict[str, Any]
 
 def actor_facts(actor: Actor) -> Facts:
     """Who somebody is and what they may do."""
-    return {"name": actor.name, "roles": actor.roles, "active": actor.active}
+    return {
+        "name": actor.name,
+        "roles": actor.roles,
+        "active": actor.active,
+        "added_at": actor.added_at.isoformat(),
+    }
 
 
 def key_facts(key: ActorKey) -> Facts:
     """A public key."""
-    return {"key_id": key.key_id, "public_key": key.public_key}
+    return {
+        "key_id": key.key_id,
+        "public_key": key.public_key,
+        "added_at": key.added_at.isoformat(),
+    }
 
 
 def policy_facts(policy: PolicyRecord) -> Facts:
@@ -68,6 +77,7 @@ def model_facts(model: Model) -> Facts:
         "bank_rows": model.bank_rows,
         "bank_scores": model.bank_scores,
         "bank_paraphrases": model.bank_paraphrases,
+        "registered_at": model.registered_at.isoformat(),
     }
 
 
@@ -79,6 +89,7 @@ def dataset_facts(dataset: Dataset) -> Facts:
         "digest": dataset.digest,
         "images": dataset.images,
         "skipped": dataset.skipped,
+        "added_at": dataset.added_at.isoformat(),
     }
 
 
@@ -97,7 +108,11 @@ def request_facts(request: Request) -> Facts:
 
 def text_facts(text: PrivateText) -> Facts:
     """That something was written or attached; what, only as a salted commitment."""
-    return {"kind": text.kind, "commitment": text.commitment}
+    return {
+        "kind": text.kind,
+        "commitment": text.commitment,
+        "added_at": text.added_at.isoformat(),
+    }
 
 
 def projector_facts(projector: ProjectorRecord) -> Facts:

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
-from sqlalchemy import inspect, select
-from sqlalchemy.orm import object_session, undefer
+from sqlalchemy import and_, func, inspect, or_, outerjoin, select
+from sqlalchemy.orm import defer, object_session, selectinload, undefer
+from sqlalchemy.sql.base import ExecutableOption
 
 from governance.datasets import DatasetRole
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError
-from governance.ledger.database import Session
+from governance.ledger.database import Session, decoded
 from governance.ledger.names import with_article
 from governance.ledger.tables import (
     Actor,
@@ -16,12 +17,15 @@ from governance.ledger.tables import (
     Alias,
     Base,
     Dataset,
+    Decision,
     Event,
     Model,
     ModelVersion,
     PolicyRecord,
     PrivateText,
+    ProjectorRecord,
     Request,
+    RequestTarget,
     VersionMember,
 )
 from governance.states import ACTIVE_STATES
@@ -29,10 +33,66 @@ from governance.states import ACTIVE_STATES
 Row = TypeVar("Row", bound=Base)
 
 
-def every(session: Session, table: type[Row], chunk: int = 1000) -> Iterator[Row]:
-    """All rows of a table by primary key, at most `chunk` in memory at once."""
-    query = select(table).order_by(*inspect(table).primary_key)
-    yield from session.scalars(query.execution_options(yield_per=chunk))
+def every(
+    session: Session, table: type[Row], chunk: int = 1000, loads: Collection[ExecutableOption] = ()
+) -> Iterator[Row]:
+    """All rows of a table by primary key, at most `chunk` in memory at once.
+
+    Args:
+        session: where to read.
+        table: whose rows.
+        chunk: rows that are fetched together.
+        loads: what to load with them, or to leave out.
+    """
+    query = select(table).order_by(*inspect(table).primary_key).options(*loads)
+    with decoded():
+        yield from session.scalars(query.execution_options(yield_per=chunk))
+
+
+def with_its(*relations: Any) -> ExecutableOption:
+    """Load what a relation leads to, and what the next one leads to from there, for many rows at once."""
+    first, *further = relations
+    option = selectinload(first)
+    for relation in further:
+        option = option.selectinload(relation)
+    return option
+
+
+def with_column(column: Any) -> ExecutableOption:
+    """Load a column that is left out otherwise."""
+    return undefer(column)
+
+
+def without(column: Any) -> ExecutableOption:
+    """Leave a large column out."""
+    return defer(column)
+
+
+def orphans(session: Session) -> Iterator[tuple[str, int]]:
+    """Table and owner's id of rows that belong to no record, where only the record is looked at otherwise."""
+    members, targets = VersionMember.version_id, RequestTarget.request_id
+    for table, column, owner in (
+        ("version_members", members, ModelVersion.id),
+        ("request_targets", targets, Request.id),
+    ):
+        for number in session.scalars(
+            select(column).where(column.not_in(select(owner))).distinct()
+        ):
+            yield table, number
+
+
+def misplaced_decisions(session: Session) -> Iterator[tuple[int, int]]:
+    """Decisions, and their requests, whose projector is not the one that their digest names."""
+    projector = outerjoin(Decision, ProjectorRecord, Decision.projector_id == ProjectorRecord.id)
+    named, found = (
+        func.coalesce(Decision.projector_digest, ""),
+        func.coalesce(ProjectorRecord.digest, ""),
+    )
+    lost = and_(Decision.projector_id.is_not(None), ProjectorRecord.id.is_(None))
+    other = or_(named != found, ProjectorRecord.request_id != Decision.request_id, lost)
+    query = select(Decision.id, Decision.request_id).select_from(projector).where(other)
+    for row in session.execute(query.order_by(Decision.id)):
+        yield row[0], row[1]
 
 
 def every_text(session: Session) -> Iterator[PrivateText]:

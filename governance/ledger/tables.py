@@ -237,6 +237,7 @@ class ProjectorRecord(Base):
     prepared_at: Mapped[datetime] = mapped_column(UtcDateTime)
     run_id: Mapped[str | None] = mapped_column(String(64))
 
+    request: Mapped[Request | None] = relationship(viewonly=True)
     reports: Mapped[list["Report"]] = relationship(order_by="Report.id", viewonly=True)
 
     @property

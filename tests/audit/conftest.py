@@ -1,5 +1,6 @@
-"""The ledger with cases in it."""
+"""The ledgers with cases in them."""
 
 from tests.ledger.case import case_template, cases
+from tests.ledger.full_case import full, full_template
 
-__all__ = ["case_template", "cases"]
+__all__ = ["case_template", "cases", "full", "full_template"]

@@ -1,7 +1,8 @@
 """A ledger with one finished case, one rejected and one waiting: made by the workflow wherever it needs no model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from governance.ledger.tables import (
 )
 from governance.ledger.types import now
 from governance.progress import Meter
-from governance.states import Action, Basis, Role
+from governance.states import Action, Basis, Role, State
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.composition import compose
 from governance.unlearning.labels import LabelSpace, default_domain_templates
@@ -35,8 +36,9 @@ from governance.unlearning.projector import Projector, identity
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import actors, prepare, requests
-from governance.workflow.aliases import CHAMPION, take_alias
+from governance.workflow.aliases import CANDIDATE, CHAMPION, take_alias
 from governance.workflow.measure import read_members
+from governance.workflow.policies import current
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 from tests.databases import Databases, make_template
@@ -77,14 +79,14 @@ def add_people(ledger: Ledger) -> None:
         actors.add(ledger, "ada", name, [role])
 
 
-def add_model(ledger: Ledger) -> None:
+def add_model(ledger: Ledger, name: str = "shop") -> None:
     """What `workflow.models.register` records, for a model that exists only as a prompt bank."""
     bank, labels_digest = synthetic_bank(), digest_json(LABELS.to_dict())
     none = identity(DIMENSION)
     digest = version_digest(WEIGHTS, labels_digest, none.digest, [])
     with ledger.write() as session:
         model = Model(
-            name="shop",
+            name=name,
             source={"name": "local-dir:/models/shop", "pretrained": None, "quick_gelu": False},
             weights_digest=WEIGHTS,
             config_digest=digest_bytes(b"preprocessing"),
@@ -103,20 +105,20 @@ def add_model(ledger: Ledger) -> None:
         version = _add_version(session, model, 1, digest, none)
         session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
-        append(session, "mona", "model.registered", "model:shop", payload)
+        append(session, "mona", "model.registered", f"model:{name}", payload)
 
 
-def add_dataset(ledger: Ledger) -> None:
+def add_dataset(ledger: Ledger, name: str = "eval", images: int = 2) -> None:
     """What `workflow.datasets.add` records, for images that do not exist."""
     items = tuple(
         Item(f"sketch/{label}/{number}.png", label, "sketch", digest_bytes(b"image"))
         for label in sorted(LABELS.classes)
-        for number in range(2)
+        for number in range(images)
     )
     manifest = Manifest(items)
     with ledger.write() as session:
         dataset = Dataset(
-            name="eval",
+            name=name,
             role="eval",
             location="/data",
             digest=manifest.digest,
@@ -127,7 +129,7 @@ def add_dataset(ledger: Ledger) -> None:
         )
         session.add(dataset)
         payload = {"dataset": dataset_facts(dataset)}
-        append(session, "mona", "dataset.added", "dataset:eval", payload)
+        append(session, "mona", "dataset.added", f"dataset:{name}", payload)
 
 
 def file(ledger: Ledger, label: str | None, domain: str | None = None) -> int:
@@ -136,11 +138,13 @@ def file(ledger: Ledger, label: str | None, domain: str | None = None) -> int:
     return requests.file(ledger, "carla", "shop", [target], Basis.BIAS, "because", "case 7")
 
 
-def add_version(ledger: Ledger, request_ids: list[int]) -> None:
-    """What `workflow.versions.apply` and `workflow.release.promote` record for version 2."""
+def add_version(
+    ledger: Ledger, request_ids: list[int], number: int = 2, nominate: bool = False
+) -> None:
+    """What `workflow.versions.apply` and `workflow.release.promote` record for a version of ``shop``."""
     with ledger.write() as session:
         model = find_model(session, "shop")
-        found = [find_request(session, number) for number in request_ids]
+        found = [find_request(session, request) for request in request_ids]
         members = read_members(session, found)
         projector = compose(synthetic_bank(), [member.edit for member in members]).projector
         digest = version_digest(
@@ -149,13 +153,17 @@ def add_version(ledger: Ledger, request_ids: list[int]) -> None:
             projector.digest,
             [member.projector_digest for member in members],
         )
-        version = _add_version(session, model, 2, digest, projector)
+        active = [
+            {"request": member.request, "projector_digest": member.projector_digest}
+            for member in members
+        ]
+        version = _add_version(session, model, number, digest, projector, active)
         version.members = [
             VersionMember(request_id=member.request, projector_id=member.projector_id)
             for member in members
         ]
         session.flush()
-        content = {"kind": "version", "version": 2}
+        content = {"kind": "version", "version": number}
         session.add(
             Report(
                 purpose="version",
@@ -171,11 +179,20 @@ def add_version(ledger: Ledger, request_ids: list[int]) -> None:
             "version": version_facts(version),
             "reports": [report_facts(report) for report in version.reports],
         }
-        append(session, "mona", "version.registered", "version:shop/2", payload)
+        append(session, "mona", "version.registered", f"version:shop/{number}", payload)
         for request in found:
-            applied = {"version": 2, "version_digest": digest}
-            advance(session, request, Action.APPLY, "mona", applied)
-        take_alias(session, "mona", model, CHAMPION, version, {"version_digest": digest})
+            if request.state == State.APPROVED:
+                applied = {"version": number, "version_digest": digest}
+                advance(session, request, Action.APPLY, "mona", applied)
+        if nominate:
+            take_alias(session, "mona", model, CANDIDATE, version, {})
+        promotion = {
+            "version_digest": digest,
+            "report_digests": [report.digest for report in version.reports],
+            "policy_digest": current(session)[1],
+            "gates": [],
+        }
+        take_alias(session, "mona", model, CHAMPION, version, promotion)
 
 
 def build(ledger: Ledger) -> None:
@@ -207,14 +224,19 @@ def cases(copy_ledger: Callable[[str], Ledger], case_template: str) -> Ledger:
 
 
 def _add_version(
-    session: Session, model: Model, number: int, digest: str, projector: Projector
+    session: Session,
+    model: Model,
+    number: int,
+    digest: str,
+    projector: Projector,
+    active: Sequence[Mapping[str, Any]] = (),
 ) -> ModelVersion:
     version = ModelVersion(
         model_id=model.id,
         number=number,
         parent=number - 1 or None,
         digest=digest,
-        recipe={"active": []},
+        recipe={"active": list(active)},
         factor_a=arrays.store(session, projector.a),
         factor_b=arrays.store(session, projector.b),
         weights_digest=WEIGHTS if number == 1 else digest_bytes(b"edited weights"),

@@ -1,8 +1,8 @@
 """Reaching around the program, as somebody with the database in hand would: its file, or its owner's password."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -33,13 +33,33 @@ def raw(ledger: Ledger, *statements: Statement) -> Rows:
 
 
 def tamper(ledger: Ledger, *statements: Statement) -> Rows:
-    """Drop every trigger, then run statements with foreign keys off; the rows of the last one."""
-    if is_sqlite(ledger):
-        drops = [f"DROP TRIGGER {name}" for _, name in triggers(ledger)]
-        return _run(ledger, [*drops, *statements])
-    drops = [f"DROP TRIGGER {name} ON {table}" for table, name in triggers(ledger)]
-    off = "SET session_replication_role = replica"
-    return _run(ledger, [*drops, off, *_SQLITE_WORDS, *statements])
+    """Run statements with the triggers dropped and foreign keys off, then make the triggers again, so that only the
+    change can give it away; the rows of the last statement.
+    """
+    with closing(_connect(ledger)) as connection, connection, unguarded(connection):
+        return _execute(connection, statements)
+
+
+@contextmanager
+def unguarded(connection: Any) -> Iterator[None]:
+    """No trigger is in force meanwhile, and no foreign key."""
+    if isinstance(connection, sqlite3.Connection):
+        found = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        drop, off = "DROP TRIGGER {0}", ()
+    else:
+        found = (
+            "SELECT format('%s ON %s', quote_ident(tgname), tgrelid::regclass), "
+            "pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"
+        )
+        drop, off = "DROP TRIGGER {0}", ("SET session_replication_role = replica", *_SQLITE_WORDS)
+    guards = connection.execute(found).fetchall()
+    for name, _ in guards:
+        connection.execute(drop.format(name))
+    for statement in off:
+        connection.execute(statement)
+    yield
+    for _, sql in guards:
+        connection.execute(sql)
 
 
 def triggers(ledger: Ledger) -> Rows:
@@ -118,14 +138,18 @@ def _connect(ledger: Ledger) -> Any:
 
 
 def _run(ledger: Ledger, statements: Sequence[Statement]) -> Rows:
-    rows: Rows = []
     with closing(_connect(ledger)) as connection, connection:
-        for statement in statements:
-            query, values = (statement, ()) if isinstance(statement, str) else statement
-            if not is_sqlite(ledger):
-                query = query.replace("%", "%%").replace("?", "%s") if values else query
-            cursor = connection.execute(query, values) if values else connection.execute(query)
-            rows = cursor.fetchall() if cursor.description else []
+        return _execute(connection, statements)
+
+
+def _execute(connection: Any, statements: Sequence[Statement]) -> Rows:
+    rows: Rows = []
+    for statement in statements:
+        query, values = (statement, ()) if isinstance(statement, str) else statement
+        if not isinstance(connection, sqlite3.Connection):
+            query = query.replace("%", "%%").replace("?", "%s") if values else query
+        cursor = connection.execute(query, values) if values else connection.execute(query)
+        rows = cursor.fetchall() if cursor.description else []
     return rows
 
 

@@ -1,0 +1,76 @@
+"""A ledger with several rows in every table: whatever can be tampered with is in it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from governance.ledger.checkpoints import take
+from governance.ledger.database import Ledger
+from governance.ledger.events import append
+from governance.policy import Gates, Policy, Quorum
+from governance.states import Role
+from governance.unlearning.recipe import Recipe
+from governance.workflow import actors, cases, policies, prepare, requests
+from governance.workflow.tools import Tools
+from tests.databases import Databases, make_template
+from tests.fakes import FakeRegistry
+from tests.ledger.case import RandomEncoder, add_dataset, add_model, add_version, build, file
+
+REFUSALS = 720
+"""Enough for three stored nodes of the tree."""
+
+
+def take_checkpoint(ledger: Ledger, actor: str = "zoe") -> None:
+    """What the command for it records."""
+    with ledger.write() as session:
+        take(session, actor)
+
+
+def build_all(ledger: Ledger) -> None:
+    """After `case.build`: 4 is endorsed and approved by two, 5 approved in an emergency and waits, 6 is redacted."""
+    build(ledger)
+    take_checkpoint(ledger)
+    tools = Tools(ledger, FakeRegistry(), RandomEncoder())  # type: ignore[arg-type]
+    actors.add(ledger, "ada", "eva", [Role.APPROVER])
+    actors.add(ledger, "ada", "gone", [Role.MLOPS])
+    actors.deactivate(ledger, "ada", "gone", "left")
+    actors.rotate_key(ledger, "mona", "mona", "a new laptop")
+    for name, images in (("street", 3), ("studio", 4)):
+        add_dataset(ledger, name, images)
+        add_model(ledger, f"{name}-search")
+    policies.adopt(ledger, "ada", Policy(quorum=Quorum(default=2)), "two eyes more")
+    joint = file(ledger, "cat", "sketch")
+    prepare.prepare(tools, "mona", joint, "eval", Recipe.of("redirect"))
+    prepare.evaluate_request(tools, "zoe", joint, "street")
+    requests.approve(ledger, "dmitri", joint, "the first")
+    requests.approve(ledger, "eva", joint, "the second")
+    add_version(ledger, [1, joint], number=3, nominate=True)
+    take_checkpoint(ledger)
+    policies.adopt(ledger, "ada", Policy(Gates(max_retain_drop=0.1), Quorum(default=2)), "looser")
+    urgent = file(ledger, "mug", "sketch")
+    prepare.prepare(tools, "mona", urgent, "eval", Recipe.of("nullspace"))
+    requests.approve(ledger, "ada", urgent, "the court sits tomorrow", break_glass=True)
+    requests.extend(ledger, "carla", urgent, datetime.now(UTC) + timedelta(days=60), "more time")
+    over = file(ledger, "oak", "sketch")
+    requests.withdraw(ledger, "carla", over, "no longer asked for")
+    cases.hold(ledger, "carla", urgent, "litigation")
+    cases.attach(ledger, "carla", urgent, "writ.pdf", b"%PDF")
+    cases.redact(ledger, "carla", over, "over")
+    with ledger.write() as session:
+        for number in range(REFUSALS):
+            problem = {"attempt": "approve", "problem": f"attempt {number}"}
+            append(session, "dmitri", "request.refused", "request:3", problem)
+    take_checkpoint(ledger)
+
+
+@pytest.fixture(scope="session")
+def full_template(databases: Databases, migrated: str) -> str:
+    """A template with what `build_all` makes."""
+    return make_template(databases, build_all, migrated)
+
+
+@pytest.fixture
+def full(copy_ledger: Callable[[str], Ledger], full_template: str) -> Ledger:
+    """A ledger with what `build_all` makes."""
+    return copy_ledger(full_template)
