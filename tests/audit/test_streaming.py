@@ -46,11 +46,11 @@ def lengthen(ledger: Ledger, length: int) -> None:
 
 
 @pytest.fixture
-def long_ledger(make_ledger: Callable[[str], Ledger]) -> Callable[[int], Ledger]:
+def long_ledger(make_ledger: Callable[[], Ledger]) -> Callable[[int], Ledger]:
     """Ledgers whose log has so many events."""
 
     def make(length: int) -> Ledger:
-        ledger = make_ledger(f"long-{length}")
+        ledger = make_ledger()
         actors.found(ledger, "ada")
         lengthen(ledger, length)
         return ledger

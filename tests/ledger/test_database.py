@@ -203,7 +203,7 @@ def test_no_message_about_the_revision_shows_the_password(ledger: Ledger, statem
 
 
 def test_no_message_about_a_failing_database_shows_the_password(ledger: Ledger) -> None:
-    tamper(ledger, "DROP TABLE actor_keys", "DROP TABLE actors")
+    raw(ledger, "DROP TABLE actor_keys", "DROP TABLE actors")
     check_message(ledger)
 
 
