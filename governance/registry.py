@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 KEY_TAG = "governance.key"
 NUMBER_TAG = "governance.version"
+ABANDONED_TAG = "governance.abandoned"
+"""On a version that an abandoned intent has left; its value is the intent's digest."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,33 @@ class Registry:
         with self._explained():
             found = self._connected().get_registered_model(model).aliases
         return {str(alias): str(version) for alias, version in found.items()}
+
+    def tag_version(self, model: str, version: str, tag: str, value: str) -> None:
+        """Set a tag of a version; repeatable.
+
+        Raises:
+            UnavailableError: MLflow cannot be used, or has no such version.
+        """
+        with self._explained():
+            self._connected().set_model_version_tag(model, version, tag, value)
+
+    def all_tags(self, model: str) -> dict[str, dict[str, str]]:
+        """Tags of every version of a model as MLflow has them now; none if it does not know the model.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        found: dict[str, dict[str, str]] = {}
+        with self._explained():
+            token = None
+            while True:
+                page = self._connected().search_model_versions(
+                    f"name = '{model}'", max_results=200, page_token=token
+                )
+                found |= {str(version.version): dict(version.tags) for version in page}
+                token = page.token
+                if not token:
+                    return found
 
     def version_tags(self, model: str, version: str) -> dict[str, str]:
         """Tags of a version as MLflow has them now.

@@ -107,6 +107,19 @@ class FakeRegistry:
         self._meet("after", "aliases")
         return dict(self._aliases.get(model, {}))
 
+    def tag_version(self, model: str, version: str, tag: str, value: str) -> None:
+        """See `Registry.tag_version`."""
+        self._enter("tag_version")
+        self._find(model, version).tags[tag] = value
+        self._meet("after", "tag_version")
+
+    def all_tags(self, model: str) -> dict[str, dict[str, str]]:
+        """See `Registry.all_tags`."""
+        self._enter("all_tags")
+        found = {v.version: dict(v.tags) for v in self.versions.get(model, [])}
+        self._meet("after", "all_tags")
+        return found
+
     def version_tags(self, model: str, version: str) -> dict[str, str]:
         """See `Registry.version_tags`."""
         self._enter("version_tags")

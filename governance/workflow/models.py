@@ -71,7 +71,11 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         artifacts=Artifacts(
             params=identifiers,
             records={"labels.json": labels.to_dict()},
-            tags={"governance.digest": digest, "governance.active_requests": "[]"},
+            tags={
+                "governance.digest": digest,
+                "governance.weights_digest": clip.weights_digest,
+                "governance.active_requests": "[]",
+            },
         ),
     )
     served = tools.registry.aliases(name).get(CHAMPION)
