@@ -3,6 +3,7 @@
 A policy is adopted by an event and the newest one is in force, for everybody who uses the ledger.
 """
 
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,38 @@ SCOPES = ("class", "class-in-domain", "domain")
 """What a target forgets: a class everywhere, a class in one domain, a whole domain."""
 
 _MAX_QUORUM = 20
+
+_TEMPLATE = """\
+# Policy of a ledger. It is in force once it is adopted: governance policy adopt FILE --reason "…"
+format = {format}
+
+# A version is promoted only if it stays within these limits on every data set it was measured on.
+[gates]
+# Share of images of the forgotten that may still be recognised, where it is forgotten completely.
+max_forget_accuracy = {gates.max_forget_accuracy}
+# How much accuracy everything else may lose.
+max_retain_drop = {gates.max_retain_drop}
+
+# How many different people must approve a request; the largest number that applies counts.
+[quorum]
+default = {quorum.default}
+
+# By what is forgotten: {scopes}.
+[quorum.scope]
+# domain = 2
+
+# By legal basis:
+{bases}
+[quorum.basis]
+# court-order = 2
+
+# For how many days after the end of a request its private texts are kept, by retention class.
+[retention]
+default = "{retention.default}"
+
+[retention.days]
+{days}
+"""
 
 
 @dataclass(frozen=True)
@@ -61,9 +94,13 @@ class Policy:
     quorum: Quorum = field(default_factory=Quorum)
     retention: Retention = field(default_factory=Retention)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `parse_policy` reads them."""
+        return {"format": FORMAT, **asdict(self)}
+
     def to_json(self) -> str:
         """Canonical JSON, as the ledger keeps it."""
-        return canonical_json({"format": FORMAT, **asdict(self)})
+        return canonical_json(self.to_dict())
 
     @property
     def digest(self) -> str:
@@ -78,6 +115,50 @@ def scope_of(label: str | None, domain: str | None) -> str:
     return "class" if domain is None else "class-in-domain"
 
 
+def flat(policy: Policy) -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    found: dict[str, Any] = {}
+
+    def add(prefix: str, table: Mapping[str, Any]) -> None:
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                add(f"{prefix}{key}.", value)
+            else:
+                found[f"{prefix}{key}"] = value
+
+    add("", asdict(policy))
+    return found
+
+
+def changes(before: Policy, after: Policy) -> list[tuple[str, Any, Any]]:
+    """Settings that differ, with both values; None where one has no such setting."""
+    old, new = flat(before), flat(after)
+    return [
+        (key, old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)
+    ]
+
+
+def template() -> str:
+    """A policy file with the defaults, explained."""
+    rules = Policy()
+    days = "\n".join(f"{name} = {number}" for name, number in rules.retention.days.items())
+    return _TEMPLATE.format(
+        format=FORMAT,
+        gates=rules.gates,
+        quorum=rules.quorum,
+        retention=rules.retention,
+        scopes=", ".join(SCOPES),
+        bases=_wrapped(basis.value for basis in Basis),
+        days=days,
+    )
+
+
+def _wrapped(words: Iterable[str]) -> str:
+    return "\n".join(
+        textwrap.wrap(", ".join(words), 98, initial_indent="# ", subsequent_indent="# ")
+    )
+
+
 def read_policy(path: Path) -> Policy:
     """Policy in a TOML file.
 
@@ -86,7 +167,7 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # TOML and UTF-8 errors are ValueErrors
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     try:
         return parse_policy(content)
@@ -103,7 +184,7 @@ def parse_policy(content: Any) -> Policy:
     content = _table("the policy", content, {"format", "gates", "quorum", "retention"})
     if type(content.get("format")) is not int or content["format"] != FORMAT:
         raise InvalidInputError(
-            f"the policy has format {content.get('format')!r}; this program reads format {FORMAT}"
+            f"the policy has format {_shown(content.get('format'))}; this program reads format {FORMAT}"
         )
     return Policy(
         _gates(content.get("gates", {})),
@@ -116,7 +197,9 @@ def _gates(content: Any) -> Gates:
     table = _table("[gates]", content, set(Gates.__dataclass_fields__))
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InvalidInputError(f"gates.{key} must be a fraction from 0 to 1, not {value!r}")
+            raise InvalidInputError(
+                f"gates.{key} must be a fraction from 0 to 1, not {_shown(value)}"
+            )
     return Gates(**table)
 
 
@@ -140,7 +223,7 @@ def _retention(content: Any) -> Retention:
         _whole(f"retention.days.{name}", number, 0, 36_500)
     default = table.get("default", known.default)
     if not isinstance(default, str) or default not in days:
-        raise InvalidInputError(f"retention.default {default!r} is not in [retention.days]")
+        raise InvalidInputError(f"retention.default {_shown(default)} is not in [retention.days]")
     return Retention(default, days)
 
 
@@ -158,5 +241,12 @@ def _table(name: str, content: Any, known: set[str]) -> dict[str, Any]:
 def _whole(name: str, value: Any, low: int, high: int) -> None:
     if type(value) is not int or not low <= value <= high:
         raise InvalidInputError(
-            f"{name} must be a whole number from {low} to {high}, not {value!r}"
+            f"{name} must be a whole number from {low} to {high}, not {_shown(value)}"
         )
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:80]
+    except ValueError:  # an integer of more digits than Python writes out
+        return "a number beyond all measure"

@@ -29,6 +29,12 @@ actor = {actor}
 
 # MLflow tracking and registry (default: SQLite in this directory).
 {tracking_uri}
+
+# Where signed tree heads are kept besides, out of reach of whoever changes the database: a directory on another
+# machine, a command that gets each one on standard input (its size in GOVERNANCE_CHECKPOINT_SIZE), or both.
+# [anchor]
+# directory = "/mnt/elsewhere/checkpoints"
+# command = ["ssh", "anchor@elsewhere", "cat >> checkpoints"]
 """
 
 
@@ -40,6 +46,8 @@ class Settings:
     database_url: str
     tracking_uri: str
     actor: str | None = None
+    anchor_directory: Path | None = None
+    anchor_command: tuple[str, ...] = ()
 
     @property
     def cache_dir(self) -> Path:
@@ -157,7 +165,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
-    unknown = config.keys() - {"format", "actor", "database", "tracking_uri"}
+    unknown = config.keys() - {"format", "actor", "database", "tracking_uri", "anchor"}
     if unknown:
         raise InvalidInputError(f"{path} has an unknown key: {', '.join(sorted(unknown))}")
     if type(config.get("format")) is not int or config["format"] != FORMAT:
@@ -167,9 +175,28 @@ def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
     for key in ("actor", "database", "tracking_uri"):
         if not isinstance(config.get(key, ""), str):
             raise InvalidInputError(f"{path}: {key} must be a string")
+    directory, command = _anchor(home, config.get("anchor", {}), path)
     return Settings(
         home=home,
         database_url=config.get("database") or _sqlite_url(home / "ledger.db"),
         tracking_uri=config.get("tracking_uri") or _sqlite_url(home / "mlflow.db"),
         actor=config.get("actor"),
+        anchor_directory=directory,
+        anchor_command=command,
     )
+
+
+def _anchor(home: Path, table: Any, path: Path) -> tuple[Path | None, tuple[str, ...]]:
+    if not isinstance(table, dict):
+        raise InvalidInputError(f"{path}: [anchor] must be a table")
+    unknown = table.keys() - {"directory", "command"}
+    if unknown:
+        raise InvalidInputError(f"{path} has an unknown key: anchor.{sorted(unknown)[0]}")
+    directory, command = table.get("directory"), table.get("command", [])
+    if directory is not None and (not isinstance(directory, str) or not directory):
+        raise InvalidInputError(f"{path}: anchor.directory must be the name of a directory")
+    if not isinstance(command, list) or not all(isinstance(w, str) and w for w in command):
+        raise InvalidInputError(
+            f"{path}: anchor.command must be a list of the program and its arguments"
+        )
+    return None if directory is None else home / directory, tuple(command)

@@ -204,7 +204,7 @@ def test_the_fake_fails_once_and_as_told(when: str, problem: BaseException) -> N
     fake.fail(when, "register", problem)
     with pytest.raises(type(problem)):
         fake.register("shop", "key", 1, "base", ARTIFACTS)
-    assert len(fake.registered.get("shop", [])) == (1 if when == "after" else 0)
+    assert len(fake.versions.get("shop", [])) == (1 if when == "after" else 0)
     assert fake.register("shop", "key", 1, "base", ARTIFACTS).version == "1"
     assert len(fake.runs) == 1
     assert fake.calls.count("register") == 2

@@ -1,6 +1,6 @@
 """Signed tree heads held against the log: whoever cut its tail or wrote it anew cannot make them again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from governance.audit.fault import Fault
 from governance.audit.log import Log
@@ -38,6 +38,11 @@ class Checkpoints:
     def sizes(self) -> frozenset[int]:
         """Sizes at which the root of the tree is needed."""
         return frozenset(head.size for head in self._heads.values())
+
+    def anchored(self, among: Collection[str], bad: Collection[str], count: int) -> int:
+        """Size of the largest of some heads that hold, in a log of `count` events."""
+        good = (self._heads[where].size for where in among if where not in bad)
+        return max((size for size in good if size <= count), default=0)
 
     def check(self, log: Log, signed: Signatures) -> Iterator[Fault]:
         """Every one that is not a signed head of this log."""

@@ -49,6 +49,7 @@ class Replay:
         aliases: (model, alias) → version number.
         roles: by actor; an actor who was deactivated has none.
         retired: key ids that sign nothing any more.
+        intents: subjects of the open intents, by the digest of their event.
     """
 
     cases: dict[int, Case] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Replay:
     roles: dict[str, frozenset[Role]] = field(default_factory=dict)
     inactive: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
+    intents: dict[str, str] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     policy_digest: str | None = None
 
@@ -109,12 +111,14 @@ class Replay:
                 self.aliases[name, "champion"] = payload["version"]["number"]
                 yield from self._version(event, name, payload["version"])
             case "version.registered":
+                self._fulfil(event, payload)
                 yield from self._version(event, _version(name)[0], payload["version"])
                 for report in payload["reports"]:
                     yield Said("evaluation_reports", event.subject, report)
             case "version.evaluated":
                 yield Said("evaluation_reports", event.subject, payload["report"])
             case "version.promoted" | "version.nominated":
+                self._fulfil(event, payload)
                 model, number = _version(name)
                 if payload["to"] != number or payload["from"] != self.aliases.get(
                     (model, payload["alias"])
@@ -125,12 +129,21 @@ class Replay:
                 yield from self._file(event, int(name), payload)
             case _ if kind == "request":
                 yield from self._move(event, int(name), payload)
-            case "version.intended" | "version.alias_intended" | "version.exported":
+            case "version.intended" | "version.alias_intended":
+                self.intents[event.digest] = event.subject
+            case "version.abandoned":
+                self._fulfil(event, {"intent": payload["intent"]})
+            case "version.exported" | "doctor.repair_intended" | "doctor.repaired":
                 pass  # they change nothing
             case "bundle.exported" | "report.exported":
                 pass
             case _:
                 raise ValueError(event.action)
+
+    def _fulfil(self, event: Entry, payload: Any) -> None:
+        """An intent ends once, on its own subject."""
+        if "intent" in payload and self.intents.pop(payload["intent"], None) != event.subject:
+            raise ValueError("no such intent is open")
 
     def _file(self, event: Entry, number: int, payload: Any) -> Iterator[Fault | Said]:
         facts = dict(payload["request"])
@@ -227,6 +240,9 @@ _PERMISSION_OF = {
     "model.registered": "model.register",
     "version.evaluated": "version.evaluate",
     "version.exported": "version.export",
+    "version.abandoned": "doctor.repair",
+    "doctor.repair_intended": "doctor.repair",
+    "doctor.repaired": "doctor.repair",
     "request.filed": "request.file",
     "request.prepared": "request.prepare",
     "request.evaluated": "request.evaluate",

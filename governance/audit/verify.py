@@ -1,19 +1,21 @@
 """Recomputing everything the ledger claims. Needs no model, no MLflow and no torch."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from governance.audit.checkpoints import Checkpoints
 from governance.audit.fault import Fault
 from governance.audit.log import Log, walk
+from governance.audit.mirror import Mirror, Registry
 from governance.audit.replay import Replay, Said
 from governance.audit.shadow import Shadows, states
 from governance.audit.signatures import Signatures
 from governance.digests import digest_array, digest_bytes, digest_json, load_json
+from governance.errors import UnavailableError
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import Entry
+from governance.ledger.events import Entry, head
 from governance.ledger.guards import missing
 from governance.ledger.identity import (
     factors_digest,
@@ -22,7 +24,7 @@ from governance.ledger.identity import (
     text_digests,
     version_digest,
 )
-from governance.ledger.lookup import every
+from governance.ledger.lookup import every, model_names
 from governance.ledger.private import commitment
 from governance.ledger.tables import (
     Array,
@@ -34,6 +36,10 @@ from governance.ledger.tables import (
     ProjectorRecord,
     Report,
 )
+from governance.progress import Meter, silent
+
+_STEP = 1000
+"""Events between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,18 @@ class Verification:
         head: digest of the newest event, None in an empty ledger.
         checked: number of records of each kind.
         faults: everything that does not hold, in the order of checking.
+        unchecked: what was not looked at, and why.
+        outside: number of tree heads that were found outside the ledger.
+        anchored: for how many events, from the first on, those that hold vouch.
     """
 
     events: int
     head: str | None
     checked: Mapping[str, int]
     faults: tuple[Fault, ...]
+    unchecked: Mapping[str, str] = field(default_factory=dict)
+    outside: int = 0
+    anchored: int = 0
 
     @property
     def ok(self) -> bool:
@@ -66,11 +78,18 @@ class Verification:
             "events": self.events,
             "head": self.head,
             "checked": dict(self.checked),
+            "not_checked": dict(self.unchecked),
+            "outside_checkpoints": self.outside,
+            "anchored_events": self.anchored,
         }
 
 
 def verify(
-    ledger: Ledger, notes: Mapping[str, str] | None = None, signatures: bool = True
+    ledger: Ledger,
+    notes: Mapping[str, str] | None = None,
+    signatures: bool = True,
+    registry: Callable[[], Registry] | None = None,
+    meter: Meter = silent,
 ) -> Verification:
     """Check the whole ledger in one consistent read that streams: no table is held in memory.
 
@@ -78,16 +97,27 @@ def verify(
         ledger: what is checked.
         notes: signed checkpoints found outside the ledger, by where they were found.
         signatures: verify them; without, only that they are there, with keys that were valid.
+        registry: opens MLflow, whose tags and aliases are compared; asked only if there is a model. None leaves
+            it out.
+        meter: shows the progress.
     """
+    unchecked: dict[str, str] = {}
     with ledger.read() as session:
-        checkpoints = Checkpoints(session, notes or {})
+        mirror = None
+        if registry is not None and (models := model_names(session)):
+            try:
+                mirror = Mirror.read(registry(), models)
+            except UnavailableError as error:
+                unchecked["MLflow"] = str(error)
+        outside = {**(notes or {}), **(mirror.notes if mirror else {})}
+        checkpoints = Checkpoints(session, outside)
         log, replay = Log(checkpoints.sizes), Replay()
         signed, shadows = Signatures(signatures), Shadows(session)
         checked: Counter[str] = Counter()
         faults: list[Fault] = []
         # 1. The log: every digest, link, time and tree node; every signature; every event makes sense and was
         #    allowed where it stands; and the tables hold, in the same order, what it says.
-        for event in walk(session, log):
+        for event in _metered(walk(session, log), head(session)[0], meter):
             for found in _read(event, signed, replay):
                 faults.extend(
                     [found] if isinstance(found, Fault) else _readable(shadows.expect(found))
@@ -104,9 +134,23 @@ def verify(
         faults.extend(Fault("the schema", problem) for problem in missing(session.connection()))
         # 4. Every known tree head is one of this log.
         faults.extend(checkpoints.check(log, signed))
+        anchored = checkpoints.anchored(outside, {fault.where for fault in faults}, log.count)
         checked |= shadows.counts | {"signatures": signed.checked, "checkpoints": len(checkpoints)}
-        head = log.head if log.count else None
-        return Verification(log.count, head, checked, tuple(faults))
+        # 5. MLflow says the same.
+        if mirror is not None:
+            faults.extend(_readable(mirror.check(session)))
+        newest = log.head if log.count else None
+        return Verification(
+            log.count, newest, checked, tuple(faults), unchecked, len(outside), anchored
+        )
+
+
+def _metered(events: Iterator[Entry], total: int, meter: Meter) -> Iterator[Entry]:
+    with meter("reading the log", total) as advance:
+        for count, event in enumerate(events, start=1):
+            yield event
+            if count % _STEP == 0:
+                advance(_STEP)
 
 
 def _read(event: Entry, signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:

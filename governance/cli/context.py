@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from governance.evidence.keyring import Keyring
     from governance.ledger.database import Ledger
     from governance.registry import Registry
+    from governance.workflow.checkpoints import Anchors
     from governance.workflow.tools import Tools
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -32,6 +33,7 @@ class Invocation:
     tracking_uri: str | None = None
     actor: str | None = None
     json: bool = False
+    new_passphrase: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -55,16 +57,46 @@ class Invocation:
         from governance.evidence.keyring import Keyring
 
         acting = self.actor or os.environ.get("GOVERNANCE_ACTOR")
-        return Keyring(home_path(self.home) / KEYS_DIR, acting, ask_passphrase)
+        directory = home_path(self.home) / KEYS_DIR
+        return Keyring(directory, acting, ask_passphrase, self.new_passphrase)
 
     @cached_property
     def registry(self) -> "Registry":
         """MLflow; importing it takes seconds, so what can fail at once fails before."""
-        settings, _ = self.settings, self.acting
+        _ = self.settings, self.acting
+        return self.mirror
+
+    @cached_property
+    def mirror(self) -> "Registry":
+        """MLflow, for whoever only reads."""
+        settings = self.settings
 
         from governance.registry import Registry
 
         return Registry(settings.tracking_uri, settings.artifact_dir)
+
+    def anchors(self, mlflow: bool = True) -> "Anchors":
+        """Where signed tree heads go, with or without MLflow."""
+        from governance.workflow.checkpoints import Anchors
+
+        settings = self.settings
+        return Anchors(
+            settings.checkpoint_dir,
+            settings.anchor_directory,
+            settings.anchor_command,
+            (lambda: self.registry) if mlflow else None,
+        )
+
+    def carry_heads(self) -> None:
+        """After a release: bring the signed tree heads outside, with a warning for each place that fails."""
+        from governance.workflow.checkpoints import spread
+
+        for place, error in spread(self.ledger, self.anchors()).failures.items():
+            click.echo(
+                f"Warning: the release stands, but its checkpoint did not reach {place}: {error}; "
+                "try again with `governance audit checkpoint`",
+                err=True,
+            )
 
     @cached_property
     def tools(self) -> "Tools":
@@ -174,11 +206,11 @@ def ask_passphrase(what: str) -> str | None:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, total: int, unit: str = "image") -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=what, unit="image", disable=None, leave=False) as bar:
+    with tqdm(total=total, desc=what, unit=unit, disable=None, leave=False) as bar:
 
         def advance(done: int) -> None:
             bar.update(done)

@@ -29,7 +29,9 @@ COMMANDS = {
     "dataset": ("governance.cli.dataset:dataset", "Data sets to evaluate on."),
     "request": ("governance.cli.request:request", "Forget requests: file, prepare, decide, apply."),
     "version": ("governance.cli.version:version", "Model versions: promote, roll back, export."),
+    "policy": ("governance.cli.policy:policy", "Gates, quorum and retention, and their history."),
     "audit": ("governance.cli.audit:audit", "The event log and its verification."),
+    "doctor": ("governance.cli.doctor:doctor", "Find and repair what interruptions left."),
     "report": ("governance.cli.report:report", "Reports for people and programs."),
     "db": ("governance.cli.db:db", "The ledger's schema."),
 }

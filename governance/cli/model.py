@@ -67,6 +67,7 @@ def register(
     from governance.workflow import models
 
     models.register(invocation.tools, invocation.acting, name, source, space)
+    invocation.carry_heads()
     with invocation.ledger.read() as session:
         record = model_record(find_model(session, name)) | {"version": models.BASE_VERSION}
 

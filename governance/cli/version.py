@@ -90,7 +90,10 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
 @common
 @pass_invocation
 def promote(invocation: Invocation, number: int, model: str | None) -> None:
-    """Serve version N: alias champion, if it passes the gates of the policy."""
+    """Serve version N: alias champion, if it passes the gates of the policy.
+
+    The head of the log's tree after that is signed and carried to the workspace, MLflow and the configured anchors.
+    """
     from governance.workflow import release
 
     name, number = release.promote(
@@ -100,6 +103,7 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
         model,
         number,
     )
+    invocation.carry_heads()
     print_version(invocation, name, number, "Promoted: ")
 
 
@@ -134,6 +138,7 @@ def rollback(
         name, number, lost = release.roll_back(
             invocation.ledger, invocation.registry, invocation.acting, model, to, reason
         )
+    invocation.carry_heads()
     print_version(invocation, name, number, "Rolled back: ", lost)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError
 from governance.evidence.keys import (
     AskPassphrase,
+    PublicKey,
     SigningKey,
     is_encrypted,
     read_key,
@@ -23,6 +24,12 @@ KEY_PASSPHRASE = "GOVERNANCE_KEY_PASSPHRASE"
 _FILE_END = re.compile(r"-([0-9a-f]{12})\.pem")
 
 
+def key_digits(path: Path) -> str | None:
+    """First twelve hex digits of the key id in a key file's name, None if it is not named like one."""
+    found = _FILE_END.search(path.name)
+    return found[1] if found is not None and found.end() == len(path.name) else None
+
+
 class Keys(Protocol):
     """Whatever can sign for actors."""
 
@@ -35,7 +42,7 @@ class Keys(Protocol):
     def create(self, actor: str) -> SigningKey:
         """Make and keep a new key for an actor."""
 
-    def discard(self, actor: str, key: SigningKey) -> None:
+    def discard(self, actor: str, key: SigningKey | PublicKey) -> None:
         """Let go of a key that the ledger does not know, or no longer accepts."""
 
 
@@ -59,7 +66,7 @@ class MemoryKeyring:
         self.add(actor, key)
         return key
 
-    def discard(self, actor: str, key: SigningKey) -> None:
+    def discard(self, actor: str, key: SigningKey | PublicKey) -> None:
         """Forget a key."""
         self._keys[actor] = [held for held in self.keys_of(actor) if held.key_id != key.key_id]
 
@@ -128,7 +135,7 @@ class Keyring:
         self._read[str(path)] = key
         return key
 
-    def discard(self, actor: str, key: SigningKey) -> None:
+    def discard(self, actor: str, key: SigningKey | PublicKey) -> None:
         """Remove the file of a key, if it is there."""
         for path, prefix in list(self._files(actor)):
             if prefix == short_id(key):

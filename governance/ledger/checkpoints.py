@@ -1,12 +1,18 @@
 """Tree heads that were signed, as the ledger keeps them."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from sqlalchemy import select
 
-from governance.errors import NotFoundError
+from governance.errors import NotFoundError, RefusedError
+from governance.evidence.note import Checkpoint
 from governance.ledger.database import Session
+from governance.ledger.events import append, head, moment, no_key
+from governance.ledger.facts import checkpoint_facts
+from governance.ledger.signers import signer_of
 from governance.ledger.tables import CheckpointRecord, Event
+from governance.ledger.tree import root
 
 
 def origin_of(first_digest: str) -> str:
@@ -31,6 +37,44 @@ def key_name(origin: str, actor: str) -> str:
     return f"{origin}/{actor.replace('+', '%2B')}"
 
 
+def take(session: Session, actor: str) -> CheckpointRecord:
+    """Sign the head of the tree over all events so far, store it and record it, in the transaction of `session`.
+
+    Raises:
+        RefusedError: the actor has no key here that the ledger knows and that is valid.
+    """
+    key = signer_of(session, actor)
+    if key is None:
+        raise RefusedError(no_key(actor))
+    size, _, before = head(session)
+    log, time = origin(session), moment(session, before)
+    signed = Checkpoint(log, size, root(session, size), time)
+    row = CheckpointRecord(
+        size=size,
+        root=signed.root.hex(),
+        key_id=key.key_id,
+        note=signed.sign(key, key_name(log, actor)),
+        taken_at=datetime.fromisoformat(time),
+    )
+    session.add(row)
+    session.flush()
+    payload = {"checkpoint": checkpoint_facts(row)}
+    append(session, actor, "checkpoint.taken", f"checkpoint:{size}", payload)
+    return row
+
+
 def stored(session: Session) -> Iterator[CheckpointRecord]:
     """Every checkpoint, oldest first."""
     yield from session.scalars(select(CheckpointRecord).order_by(CheckpointRecord.id))
+
+
+def newest(session: Session) -> CheckpointRecord | None:
+    """The checkpoint that was taken last, if any was."""
+    query = select(CheckpointRecord).order_by(CheckpointRecord.id.desc()).limit(1)
+    return session.scalars(query).first()
+
+
+def at_size(session: Session, size: int) -> CheckpointRecord | None:
+    """The checkpoint on the first `size` events, if one was taken there."""
+    query = select(CheckpointRecord).where(CheckpointRecord.size == size)
+    return session.scalars(query.limit(1)).first()

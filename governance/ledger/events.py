@@ -93,13 +93,13 @@ def head(session: Session) -> tuple[int, str, str]:
     return (0, GENESIS, "") if row is None else (row[0], row[1], row[2])
 
 
-def _time(session: Session, before: str) -> str:
+def moment(session: Session, before: str) -> str:
     """The present moment by one clock for all writers, and never before that of the last event."""
     if session.get_bind().dialect.name == "postgresql":
-        moment = session.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
+        time = session.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
     else:
-        moment = now()
-    return max(str(moment.isoformat(timespec="microseconds")), before)
+        time = now()
+    return max(str(time.isoformat(timespec="microseconds")), before)
 
 
 def append(
@@ -121,7 +121,7 @@ def append(
     if key is None and not action.endswith(REFUSED):
         raise RefusedError(no_key(actor))
     last_seq, prev_digest, last_at = head(session)
-    seq, at = last_seq + 1, _time(session, last_at)
+    seq, at = last_seq + 1, moment(session, last_at)
     content = canonical_json(dict(payload))
     key_id = None if key is None else key.key_id
     signature = None
@@ -178,9 +178,28 @@ def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
         yield [Entry._make(row) for row in rows]
 
 
-def stream(session: Session, subject: str | None = None) -> Iterator[Event]:
-    """Events in order, all of them or one subject's, without loading them at once."""
+def stream(
+    session: Session,
+    subject: str | None = None,
+    action: str | None = None,
+    actor: str | None = None,
+    since: int | None = None,
+    limit: int | None = None,
+) -> Iterator[Event]:
+    """Events in order without loading them at once: all, or those of one subject, action and actor.
+
+    Args:
+        session: reads the ledger.
+        subject: ``kind:name``.
+        action: ``kind.verb``.
+        actor: who acted.
+        since: number of the first event.
+        limit: how many at most.
+    """
     query = select(Event).order_by(Event.seq).execution_options(yield_per=1000)
-    if subject is not None:
-        query = query.where(Event.subject == subject)
-    yield from session.scalars(query)
+    for column, wanted in ((Event.subject, subject), (Event.action, action), (Event.actor, actor)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if since is not None:
+        query = query.where(Event.seq >= since)
+    yield from session.scalars(query.limit(limit))

@@ -11,6 +11,7 @@ from governance.ledger.database import Session
 from governance.ledger.names import with_article
 from governance.ledger.tables import (
     Actor,
+    ActorKey,
     Alias,
     Base,
     Dataset,
@@ -63,6 +64,11 @@ def find_actor(session: Session, name: str) -> Actor:
     return actor
 
 
+def find_key(session: Session, key_id: str) -> ActorKey | None:
+    """Anybody's key of that id, valid or retired."""
+    return session.scalars(select(ActorKey).where(ActorKey.key_id == key_id)).first()
+
+
 def find_model(session: Session, name: str | None) -> Model:
     """Model of that name, or the only one if no name is given.
 
@@ -83,6 +89,11 @@ def find_model(session: Session, name: str | None) -> Model:
         names = ", ".join(model.name for model in models)
         raise InvalidInputError(f"name one of the models with --model: {names}")
     return models[0]
+
+
+def model_names(session: Session) -> list[str]:
+    """Names of all models, in the order of their registration."""
+    return list(session.scalars(select(Model.name).order_by(Model.id)))
 
 
 def find_dataset(

@@ -14,6 +14,7 @@ from governance.ledger.tables import (
     Event,
     Model,
     ModelVersion,
+    PolicyRecord,
     PrivateText,
     ProjectorRecord,
     Report,
@@ -32,6 +33,16 @@ def actor_record(actor: Actor) -> dict[str, Any]:
         "active": actor.active,
         "keys": [key.key_id for key in actor.keys if key.retired_at is None],
         "added_at": actor.added_at.isoformat(),
+    }
+
+
+def policy_record(policy: PolicyRecord) -> dict[str, Any]:
+    """A policy, and who adopted it when."""
+    return {
+        "digest": policy.digest,
+        "adopted_by": policy.adopted_by,
+        "adopted_at": policy.adopted_at.isoformat(),
+        "content": load_json(policy.content),
     }
 
 

@@ -1,13 +1,14 @@
 """Who acts, and with which keys."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from governance.errors import InvalidInputError, RefusedError
+from governance.errors import InvalidInputError, RefusedError, UnavailableError
 from governance.evidence.keys import PublicKey
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import actor_facts, key_facts
-from governance.ledger.lookup import check_free, every, find_actor
+from governance.ledger.lookup import check_free, every, find_actor, find_key
 from governance.ledger.names import check_name
 from governance.ledger.signers import KeyMaker
 from governance.ledger.tables import Actor, ActorKey
@@ -17,6 +18,9 @@ from governance.states import Role
 from governance.workflow.policies import enact
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import check_reason, require
+
+if TYPE_CHECKING:
+    from governance.evidence.keyring import Keys
 
 
 def found(ledger: Ledger, name: str, policy: Policy | None = None) -> bool:
@@ -39,7 +43,7 @@ def found(ledger: Ledger, name: str, policy: Policy | None = None) -> bool:
 @recorded("add", "actor", "name")
 def add(
     ledger: Ledger, actor: str, name: str, roles: Sequence[Role], public: PublicKey | None = None
-) -> None:
+) -> str:
     """Add somebody.
 
     Args:
@@ -49,8 +53,11 @@ def add(
         roles: what they may do.
         public: their public key; without it a key pair is made and kept in the ledger's keyring.
 
+    Returns:
+        Id of their key.
+
     Raises:
-        InvalidInputError: the name is taken or cannot be used, or no role is given.
+        InvalidInputError: the name is taken or cannot be used, no role is given, or the key is somebody's already.
     """
     check_name("actor", name)
     if not roles:
@@ -61,6 +68,7 @@ def add(
     with KeyMaker(ledger.keys, name, public) as key, ledger.write() as session:
         require(session, actor, "actor.manage")
         _add(session, actor, name, roles, key)
+        return key.key_id
 
 
 @recorded("deactivate", "actor", "name")
@@ -88,6 +96,8 @@ def rotate_key(
 ) -> str:
     """Give somebody a new key. The old one signs nothing any more; what it signed stays valid.
 
+    The private half of the old one is then removed from the ledger's keyring, if it is there.
+
     Args:
         ledger: where it is recorded.
         actor: they themselves, or an admin if their key is lost or stolen.
@@ -100,6 +110,8 @@ def rotate_key(
 
     Raises:
         RefusedError: the actor is deactivated, or not the one whose key it is and no admin.
+        InvalidInputError: the key is somebody's already.
+        UnavailableError: the old key file cannot be removed; the new key is in force all the same.
     """
     check_reason(reason)
     with KeyMaker(ledger.keys, name, public) as key, ledger.write() as session:
@@ -108,6 +120,7 @@ def rotate_key(
         if not person.active:
             raise RefusedError(f"actor {name!r} is deactivated")
         old = [row for row in person.keys if row.retired_at is None]
+        _check_new(session, key)
         row = _key(key)
         payload = {
             "key": key_facts(row),
@@ -118,11 +131,30 @@ def rotate_key(
         for known in old:
             known.retired_at = row.added_at
         person.keys.append(row)
-        return row.key_id
+    _discard(ledger.keys, name, old)
+    return key.key_id
+
+
+def _discard(keys: "Keys | None", name: str, old: Sequence[ActorKey]) -> None:
+    try:
+        for row in old:
+            if keys is not None:
+                keys.discard(name, PublicKey.from_base64(row.public_key))
+    except OSError as error:
+        raise UnavailableError(
+            f"{name} has a new key, but the file of the old one could not be removed: {error}"
+        ) from error
+
+
+def _check_new(session: Session, key: PublicKey) -> None:
+    """A key belongs to one person and one time; a retired one does not come back."""
+    if find_key(session, key.key_id) is not None:
+        raise InvalidInputError("the ledger knows this public key already; make a new one")
 
 
 def _add(session: Session, actor: str, name: str, roles: Sequence[Role], key: PublicKey) -> None:
     check_free(session, Actor, "actor", name)
+    _check_new(session, key)
     values = sorted({role.value for role in roles})
     row = _key(key)
     person = Actor(name=name, roles=values, active=True, added_at=now(), keys=[row])

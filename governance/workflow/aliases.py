@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from governance.errors import GovernanceError, UnavailableError
+from governance.ledger import checkpoints
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.intents import abandon
@@ -43,7 +44,7 @@ def take_alias(
 ) -> None:
     """Point an alias at a version and record from where it came.
 
-    A version that becomes champion releases the requests it holds.
+    A version that becomes champion releases the requests it holds, and the tree head after that is signed.
     """
     row = session.get(Alias, (model.id, alias))
     before = None if row is None else row.version.number
@@ -65,6 +66,7 @@ def take_alias(
             if request.state == State.APPLIED:
                 release = {"version": version.number, "version_digest": version.digest}
                 advance(session, request, Action.RELEASE, actor, release)
+        checkpoints.take(session, actor)
 
 
 def mirror(ledger: Ledger, registry: "Registry", model_name: str, names: Sequence[str]) -> None:

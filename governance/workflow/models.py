@@ -6,7 +6,7 @@ from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import digest_json
 from governance.errors import InvalidInputError
-from governance.ledger import arrays
+from governance.ledger import arrays, checkpoints
 from governance.ledger.events import append
 from governance.ledger.facts import model_facts, version_facts
 from governance.ledger.identity import version_digest
@@ -126,6 +126,7 @@ def register(tools: Tools, actor: str, name: str, source: Source, labels: LabelS
         session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
         append(session, actor, "model.registered", f"model:{name}", payload)
+        checkpoints.take(session, actor)  # the base model is served from now on
 
 
 def check(tools: Tools, name: str | None) -> tuple[str, list[dict[str, Any]]]:

@@ -21,9 +21,12 @@ def current(session: Session) -> tuple[Policy, str]:
     return parse_policy(load_json(record.content)), record.digest
 
 
-@recorded("adopt", "policy", "_ledger")
-def adopt(ledger: Ledger, actor: str, policy: Policy, reason: str) -> None:
+@recorded("adopt", "policy")
+def adopt(ledger: Ledger, actor: str, policy: Policy, reason: str) -> Policy:
     """Put a policy in force. Decisions that were made stay valid; whatever comes next follows it.
+
+    Returns:
+        The policy that was in force before.
 
     Raises:
         RefusedError: it is in force already.
@@ -31,9 +34,11 @@ def adopt(ledger: Ledger, actor: str, policy: Policy, reason: str) -> None:
     check_reason(reason)
     with ledger.write() as session:
         require(session, actor, "policy.adopt")
-        if policy_in_force(session).digest == policy.digest:
+        before, digest = current(session)
+        if digest == policy.digest:
             raise RefusedError("this policy is in force already")
         enact(session, actor, policy, reason)
+        return before
 
 
 def enact(session: Session, actor: str, policy: Policy, reason: str) -> None:

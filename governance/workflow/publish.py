@@ -77,7 +77,7 @@ def mark_abandoned(ledger: Ledger, registry: Registry, model_name: str) -> None:
         model = find_model(session, model_name)
         known = {version.registry_version for version in versions(session, model)}
         ended = ended_intents(session)
-    for version, tags in registry.versions(model_name).items():
+    for version, tags in registry.all_tags(model_name).items():
         key = tags.get(KEY_TAG)
         if version not in known and key in ended and tags.get(ABANDONED_TAG) != key:
             registry.tag_version(model_name, version, ABANDONED_TAG, key)

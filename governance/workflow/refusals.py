@@ -24,7 +24,7 @@ def recorded(
         attempt: what is tried, as the commands call it.
         kind: kind of the subject, ``request``, ``version``, ….
         names: parameters of the verb that name it: one that holds a name, a number or several numbers, or those of
-            the model and of the version.
+            the model and of the version; none if it is the ledger as a whole.
 
     The verb takes the ledger, or the tools with it, as its first parameter and the acting person as its second.
     """
@@ -63,7 +63,7 @@ def _record(
     try:
         with ledger.write() as session:
             find_actor(session, actor)
-            values = [given[name] for name in names]
+            values = [given[name] for name in names] or ["ledger"]
             if kind == "version":
                 values = [subject_of(find_model(session, values[0]).name, values[1])]
             elif kind == "model" and values[0] is None:

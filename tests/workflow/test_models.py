@@ -43,7 +43,7 @@ def test_an_interrupted_registration_can_be_repeated(shop: Shop) -> None:
         register(shop, "second")
     assert dump(shop.ledger) == before
     register(shop, "second")
-    assert len(shop.registry.registered["second"]) == 1
+    assert len(shop.registry.versions["second"]) == 1
     assert holds(shop.ledger)
 
 

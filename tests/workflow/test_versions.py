@@ -182,7 +182,7 @@ def test_an_interrupted_apply_leaves_the_request_as_it_was_and_converges(
     versions.apply(shop.tools, "mona", [mug])
     assert state(shop.ledger, mug) == "applied"
     assert actions(shop.ledger).count("version.intended") == 1
-    assert len(shop.registry.registered["shop"]) == 2
+    assert len(shop.registry.versions["shop"]) == 2
     assert shop.registry.aliases("shop") == {"champion": "1", "candidate": "2"}
     assert holds(shop.ledger)
 
@@ -202,7 +202,7 @@ def test_a_failing_outcome_is_rolled_back_whole_and_converges(
     assert state(shop.ledger, mug) == "approved"
     assert "version.registered" not in actions(shop.ledger)
     versions.apply(shop.tools, "mona", [mug])
-    assert len(shop.registry.registered["shop"]) == 2
+    assert len(shop.registry.versions["shop"]) == 2
     assert holds(shop.ledger)
 
 
