@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY = true
 .PHONY: help
 help:
 	@echo "make demo    install into $(VENV) and run the whole workflow on the embedded model"
-	@echo "make test    install into $(VENV) and run the test suite"
+	@echo "make test    install into $(VENV) and run the test suite, on PostgreSQL too where it is installed"
 	@echo "make check   formatting, lint, strict types, import contracts"
 	@echo "make bench   measure everything that the documents quote: make bench BENCHMARK=DIR [OUT=DIR] [PARTS=…]"
 	@echo "make format  rewrite the sources in the project's format"

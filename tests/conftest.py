@@ -1,7 +1,6 @@
 """Fixtures that all tests share: isolated environment, ledgers, the embedded model, a small data set."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # nothing in the tests may reach for the net
 import pytest
 
 from governance.ledger.database import Ledger
+from tests import databases as kinds
+from tests import postgres
 from tests.keys import KEYS
 
 pytest_plugins = ["tests.workflow.fixtures"]
@@ -26,38 +27,95 @@ def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file at head, made by the migrations once and copied for each test."""
-    from governance.ledger.migrate import upgrade
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that needs a ledger on both databases, unless it is marked as being about one."""
+    if "databases" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("only")
+        chosen = kinds.KINDS if marker is None else marker.args
+        reason = postgres.obstacle()
+        if reason is not None and os.environ.get(postgres.REQUIRED) != "1":
+            skip = pytest.mark.skip(reason=reason)  # here, so that the summary has one line a file
+            chosen = [pytest.param(k, marks=skip) if k == "postgresql" else k for k in chosen]
+        metafunc.parametrize("databases", chosen, indirect=True, scope="session")
 
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    ledger = Ledger(f"sqlite:///{path}", KEYS)
-    upgrade(ledger)
-    ledger.dispose()
-    return path
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Server]:
+    """A throw-away PostgreSQL server; skips where there can be none, and fails there if one is required."""
+    if (reason := postgres.obstacle()) is not None:
+        if os.environ.get(postgres.REQUIRED) == "1":
+            pytest.fail(f"{postgres.REQUIRED}=1, but {reason}")
+        pytest.skip(reason)
+    with postgres.serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> kinds.Databases:
+    """Where ledgers come from; each test that needs one runs once for each of `kinds.KINDS`."""
+    if request.param == "postgresql":
+        return kinds.PostgresDatabases(request.getfixturevalue("postgresql"))
+    return kinds.SqliteFiles(tmp_path_factory.mktemp("ledgers"))
+
+
+@pytest.fixture(scope="session")
+def migrated(databases: kinds.Databases) -> str:
+    """A template at head, made by the migrations."""
+    return kinds.make_template(databases, lambda ledger: None)
 
 
 @pytest.fixture
-def make_ledger(migrated: Path, tmp_path: Path) -> Iterator[Callable[[str], Ledger]]:
-    """Empty ledgers at head, by name."""
+def copy_ledger(databases: kinds.Databases) -> Iterator[Callable[[str], Ledger]]:
+    """Copies of templates, as the program opens them; removed at the end of the test."""
+    made: list[tuple[str, Ledger]] = []
+
+    def copy(template: str) -> Ledger:
+        url = databases.copy(template)
+        made.append((url, Ledger(kinds.as_program(url), KEYS)))
+        return made[-1][1]
+
+    yield copy
+    for url, ledger in made:
+        ledger.dispose()
+        databases.drop(url)
+
+
+@pytest.fixture
+def make_ledger(copy_ledger: Callable[[str], Ledger], migrated: str) -> Callable[[], Ledger]:
+    """Empty ledgers at head."""
+    return lambda: copy_ledger(migrated)
+
+
+@pytest.fixture
+def blank(databases: kinds.Databases) -> Iterator[Ledger]:
+    """A database without a schema, as its owner opens it."""
+    url = databases.new()
+    ledger = Ledger(url, KEYS)
+    yield ledger
+    ledger.dispose()
+    databases.drop(url)
+
+
+@pytest.fixture
+def as_owner() -> Iterator[Callable[[Ledger], Ledger]]:
+    """The same ledger as its owner opens it."""
     made: list[Ledger] = []
 
-    def make(name: str) -> Ledger:
-        path = tmp_path / f"{name}.db"
-        shutil.copy(migrated, path)
-        made.append(Ledger(f"sqlite:///{path}", KEYS))
+    def open_as_owner(ledger: Ledger) -> Ledger:
+        made.append(Ledger(kinds.as_owner(ledger.url), KEYS))
         return made[-1]
 
-    yield make
+    yield open_as_owner
     for ledger in made:
         ledger.dispose()
 
 
 @pytest.fixture
-def ledger(make_ledger: Callable[[str], Ledger]) -> Ledger:
+def ledger(make_ledger: Callable[[], Ledger]) -> Ledger:
     """An empty ledger at head."""
-    return make_ledger("ledger")
+    return make_ledger()
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,9 @@ class Invocation:
         """The ledger."""
         from governance.ledger.database import Ledger
 
-        return Ledger(find_database(self.home, self.database), self.keyring)
+        ledger = Ledger(find_database(self.home, self.database), self.keyring)
+        click.get_current_context().call_on_close(ledger.dispose)
+        return ledger
 
     @cached_property
     def keyring(self) -> "Keyring":

@@ -24,6 +24,23 @@ def upgrade(invocation: Invocation) -> None:
     invocation.emit(record, lambda: click.echo(text))
 
 
+@db.command("grants")
+@click.argument("role")
+@common
+@pass_invocation
+def show_grants(invocation: Invocation, role: str) -> None:
+    """Print the SQL that gives a PostgreSQL role what this program needs, and nothing else.
+
+    For the owner of the tables to run in the ledger's database, after each upgrade. See docs/postgresql.md.
+    """
+    from governance.ledger.grants import grants
+
+    statements = grants(role)
+    lines = ["BEGIN", *statements, "COMMIT"]
+    record = {"role": role, "statements": statements}
+    invocation.emit(record, lambda: click.echo("".join(f"{line};\n" for line in lines), nl=False))
+
+
 @db.command()
 @common
 @pass_invocation

@@ -38,6 +38,7 @@ def init(invocation: Invocation, admin: str | None) -> None:
     except OSError as error:
         raise InvalidInputError(f"{home} cannot be made: {error.strerror}") from error
     ledger = Ledger(settings.database_url, invocation.keyring)
+    click.get_current_context().call_on_close(ledger.dispose)
     upgrade(ledger)
     Registry(settings.tracking_uri, settings.artifact_dir).check()
     is_first = actors.found(ledger, name)

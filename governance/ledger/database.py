@@ -35,6 +35,8 @@ HEAD = "0001"
 
 _LOCK_TIMEOUT_S = 30
 _WRITE = "governance_write"
+_RAISED = "P0001"
+"""SQLSTATE of what our triggers raise on PostgreSQL; SQLite's driver calls the same an integrity error."""
 
 
 class Ledger:
@@ -189,7 +191,7 @@ def explained(url: str) -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise ConflictError(
-            f"another change came first ({error.orig}); look at the record again and retry"
+            f"another change came first ({_problem(error)}); look at the record again and retry"
         ) from error
     except DatabaseDown as error:
         if "locked" in str(error.orig) or "lock timeout" in str(error.orig):
@@ -197,7 +199,17 @@ def explained(url: str) -> Iterator[None]:
                 f"the ledger was locked by another writer for {_LOCK_TIMEOUT_S} s; try again"
             ) from error
         where = make_url(url).render_as_string(hide_password=True)
-        raise UnavailableError(f"the ledger {where} cannot be used: {error.orig}") from error
+        raise UnavailableError(f"the ledger {where} cannot be used: {_problem(error)}") from error
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _RAISED:
+            raise ConflictError(
+                f"another change came first ({_problem(error)}); look at the record again and retry"
+            ) from error
         where = make_url(url).render_as_string(hide_password=True)
-        raise UnavailableError(f"the ledger {where} failed: {error.orig}") from error
+        raise UnavailableError(f"the ledger {where} failed: {_problem(error)}") from error
+
+
+def _problem(error: DBAPIError) -> str:
+    """What the database says, in one line; PostgreSQL adds detail, hint and context on further ones."""
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "message_primary", None) or " ".join(str(error.orig).split())

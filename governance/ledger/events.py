@@ -202,4 +202,5 @@ def stream(
             query = query.where(column == wanted)
     if since is not None:
         query = query.where(Event.seq >= since)
-    yield from session.scalars(query.limit(limit))
+    with session.scalars(query.limit(limit)) as found:  # a server's cursor, to be closed by who stops early
+        yield from found

@@ -8,6 +8,8 @@ from typing import Any
 from governance.errors import InvalidInputError
 
 PLACEHOLDER = "{class}"
+MAX_NAME = 200
+"""Longest name of a class or domain, in characters; the ledger's columns hold no more."""
 SCORE_TEMPLATE = "a photo of a {class}"
 TEMPLATES = (
     "a photo of a {class}",
@@ -200,6 +202,10 @@ def _check_names(what: str, names: tuple[str, ...]) -> None:
             raise InvalidInputError(f"{what} {name!r} holds characters that cannot be printed")
         if name != name.strip():
             raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
+        if len(name) > MAX_NAME:
+            raise InvalidInputError(
+                f"{what} {name[:20]!r}… has {len(name)} characters; {MAX_NAME} are allowed"
+            )
         if names.count(name) > 1:
             raise InvalidInputError(f"{what} {name!r} stands twice in the label space")
 

@@ -1,5 +1,5 @@
 """The ledger with cases in it."""
 
-from tests.ledger.case import case_file, cases
+from tests.ledger.case import case_template, cases
 
-__all__ = ["case_file", "cases"]
+__all__ = ["case_template", "cases"]

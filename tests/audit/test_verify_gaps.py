@@ -49,7 +49,7 @@ CHANGES = {
     "manifest": "UPDATE datasets SET manifest = replace(manifest, 'mug', 'cat')",
     "digest of a data set": f"UPDATE datasets SET digest = '{OTHER}'",
     "roles": """UPDATE actors SET roles = '["admin"]' WHERE name = 'carla'""",
-    "deactivation": "UPDATE actors SET active = 0 WHERE name = 'dmitri'",
+    "deactivation": "UPDATE actors SET active = false WHERE name = 'dmitri'",
     "actor added": "INSERT INTO actors SELECT 99, 'eve', roles, active, added_at FROM actors LIMIT 1",
     "private row deleted": "DELETE FROM request_private WHERE request_id = 2",
 }

@@ -43,13 +43,14 @@ def test_a_missing_or_altered_text_factor_is_found(applied: Shop) -> None:
         tamper(applied.ledger, (change, [data, digest]))
         tamper(
             applied.ledger,
-            ("UPDATE arrays SET digest = 'gone' || digest WHERE digest = ?", [digest]),
+            ("UPDATE arrays SET digest = 'gone' || substr(digest, 5) WHERE digest = ?", [digest]),
         )
         found = {(fault.where, fault.problem) for fault in verify(applied.ledger).faults}
         missing = f"its array {digest} is missing"
         assert {(PROJECTOR, missing), (VERSION, missing)} <= found
         tamper(
-            applied.ledger, "UPDATE arrays SET digest = substr(digest, 5) WHERE digest LIKE 'gone%'"
+            applied.ledger,
+            "UPDATE arrays SET digest = 'sha2' || substr(digest, 5) WHERE digest LIKE 'gone%'",
         )
         assert places(applied) == []
 

@@ -46,7 +46,7 @@ def test_the_tree_has_the_documented_groups() -> None:
         "init", "demo", "actor add", "model register", "model check", "dataset add",
         "request file", "request prepare", "request evaluate", "request approve", "request apply",
         "version promote", "version rollback", "version export", "version evaluate", "audit log",
-        "audit verify", "report", "db upgrade", "db current", "db check",
+        "audit verify", "report", "db upgrade", "db current", "db check", "db grants",
     ):  # fmt: skip
         assert expected in paths
 
@@ -80,6 +80,7 @@ def test_commands_on_the_ledger_alone_import_no_torch_open_clip_or_mlflow(prepar
         ["version", "list"], ["version", "show", "1"], ["audit", "log"], ["audit", "verify"],
         ["report", "request", "1", "--format", "json", "-o", "-"],
         ["report", "request", "1", "-o", "-"], ["db", "current"], ["db", "check"],
+        ["db", "grants", "app"],
     ]  # fmt: skip
     loaded = loaded_after(
         f"import os\nos.environ['GOVERNANCE_HOME'] = {str(prepared)!r}\n"

@@ -1,7 +1,6 @@
 """A ledger with one finished case, one rejected and one waiting: made by the workflow wherever it needs no model."""
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,8 +39,8 @@ from governance.workflow.aliases import CHAMPION, take_alias
 from governance.workflow.measure import read_members
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
+from tests.databases import Databases, make_template
 from tests.fakes import FakeRegistry
-from tests.keys import KEYS
 
 PEOPLE = {"carla": Role.COMPLIANCE, "dmitri": Role.APPROVER, "mona": Role.MLOPS}
 DIMENSION = 12
@@ -196,24 +195,15 @@ def build(ledger: Ledger) -> None:
 
 
 @pytest.fixture(scope="session")
-def case_file(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with what `build` makes; copy it."""
-    path = tmp_path_factory.mktemp("case") / "ledger.db"
-    shutil.copy(migrated, path)
-    ledger = Ledger(f"sqlite:///{path}", KEYS)
-    build(ledger)
-    ledger.dispose()
-    return path
+def case_template(databases: Databases, migrated: str) -> str:
+    """A template with what `build` makes."""
+    return make_template(databases, build, migrated)
 
 
 @pytest.fixture
-def cases(case_file: Path, tmp_path: Path) -> Iterator[Ledger]:
+def cases(copy_ledger: Callable[[str], Ledger], case_template: str) -> Ledger:
     """A ledger with what `build` makes."""
-    path = tmp_path / "cases.db"
-    shutil.copy(case_file, path)
-    ledger = Ledger(f"sqlite:///{path}", KEYS)
-    yield ledger
-    ledger.dispose()
+    return copy_ledger(case_template)
 
 
 def _add_version(

@@ -15,6 +15,7 @@ from governance.ledger.tables import Actor
 from governance.ledger.types import now
 from tests.keys import KEYS
 from tests.ledger.tampering import dump, raw, tamper
+from tests.postgres import Server
 
 UNSIGNED = "test.refused"
 """Kind of event that anybody can append, key or not."""
@@ -39,7 +40,9 @@ def test_write_keeps_everything(ledger: Ledger) -> None:
     add(ledger, "ada")
     assert names(ledger) == ["ada"]
     assert len(dump(ledger)["events"]) == 1
-    assert names(Ledger(ledger.url, KEYS)) == ["ada"]
+    other = Ledger(ledger.url, KEYS)
+    assert names(other) == ["ada"]
+    other.dispose()
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), ConflictError("no")])
@@ -87,6 +90,7 @@ def test_times_without_a_zone_are_refused_and_come_back_as_utc(ledger: Ledger) -
     assert names(ledger) == ["ada"]
 
 
+@pytest.mark.only("sqlite")
 def test_sqlite_is_durable_and_checks_foreign_keys(ledger: Ledger) -> None:
     def pragma(name: str) -> object:
         with ledger.connect() as connection:
@@ -148,17 +152,15 @@ def test_a_name_taken_meanwhile_is_a_conflict(ledger: Ledger) -> None:
         add(ledger, "ada")
 
 
-def test_a_database_without_a_ledger_is_refused_with_the_command_that_helps(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path}/new.db")
-    for transaction in (ledger.read, ledger.write):
+def test_a_database_without_a_ledger_is_refused_with_the_command_that_helps(blank: Ledger) -> None:
+    for transaction in (blank.read, blank.write):
         with (
             pytest.raises(UnavailableError, match=r"holds no ledger.*`governance db upgrade`"),
             transaction(),
         ):
             pytest.fail("entered")
-    with ledger.connect() as connection:
+    with blank.connect() as connection:
         assert current_revision(connection) is None
-    ledger.dispose()
 
 
 @pytest.mark.parametrize(
@@ -200,14 +202,30 @@ def test_no_message_about_the_revision_shows_the_password(ledger: Ledger, statem
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["drop a table", "a directory"])
-def test_no_message_about_a_failing_database_shows_the_password(
-    ledger: Ledger, tmp_path: Path, damage: str
-) -> None:
-    if damage == "drop a table":
-        tamper(ledger, "DROP TABLE actors")
-    else:
-        ledger = Ledger(f"sqlite:///{tmp_path}")
+def test_no_message_about_a_failing_database_shows_the_password(ledger: Ledger) -> None:
+    tamper(ledger, "DROP TABLE actor_keys", "DROP TABLE actors")
+    check_message(ledger)
+
+
+def test_no_message_about_a_directory_shows_the_password(tmp_path: Path) -> None:
+    check_message(Ledger(f"sqlite:///{tmp_path}"))
+
+
+@pytest.mark.parametrize("message", ["role", "database", "connection"])
+def test_what_postgresql_says_is_one_line(postgresql: Server, message: str) -> None:
+    url = {
+        "role": postgresql.url("postgres", "nobody"),
+        "database": postgresql.url("nowhere"),
+        "connection": Server(1).url("postgres"),
+    }[message]
+    ledger = Ledger(url)
+    with pytest.raises(UnavailableError, match=message) as caught:
+        names(ledger)
+    assert str(caught.value).isprintable()
+    ledger.dispose()
+
+
+def check_message(ledger: Ledger) -> None:
     ledger.url = SECRET
     with pytest.raises(UnavailableError) as caught:
         names(ledger)

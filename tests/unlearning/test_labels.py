@@ -109,6 +109,7 @@ MALFORMED = {
     "a class a number": ('classes = ["dog", 3]', "classes in the label file must be a list"),
     "one class": ('classes = ["dog"]', "at least two classes"),
     "a class twice": ('classes = ["dog", "cat", "dog"]', "class 'dog' stands twice"),
+    "a long class": (f'classes = ["dog", "{"c" * 201}"]', "201 characters; 200 are allowed"),
     "an empty class": ('classes = ["dog", " "]', "empty class name"),
     "templates a string": ('classes = ["a", "b"]\ntemplates = "x"', "templates in the label file"),
     "no templates": ('classes = ["a", "b"]\ntemplates = []', "at least one template"),

@@ -1,8 +1,7 @@
 """A workspace as the workflow sees it: people, the embedded model, a data set, and a registry in memory."""
 
 import copy
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from governance.ledger.database import Ledger
 from governance.unlearning.labels import parse_labels
 from governance.workflow import actors, datasets, models
 from governance.workflow.tools import Tools
-from tests.keys import KEYS
+from tests.databases import Databases, make_template
 from tests.fakes import FakeRegistry
 from tests.workflow.shop import PEOPLE, Shop
 
@@ -27,42 +26,36 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 @pytest.fixture(scope="session")
 def furnished(
-    tmp_path_factory: pytest.TempPathFactory, migrated: Path, encoder: Encoder, images: Path
-) -> tuple[Path, FakeRegistry]:
-    """A ledger file with people, model and data set, and the registry that goes with it."""
-    path = tmp_path_factory.mktemp("furnished") / "ledger.db"
-    shutil.copy(migrated, path)
+    databases: Databases, migrated: str, encoder: Encoder, images: Path
+) -> tuple[str, FakeRegistry]:
+    """A template with people, model and data set, and the registry that goes with it."""
     registry = FakeRegistry()
-    tools = Tools(Ledger(f"sqlite:///{path}", KEYS), registry, encoder)
-    actors.found(tools.ledger, "ada")
-    for name, role in PEOPLE.items():
-        actors.add(tools.ledger, "ada", name, [role])
-    labels = parse_labels(LABELS_FILE.read_text(), toml=True)
-    source = parse_source(f"local-dir:{MODEL_DIR}", None)
-    models.register(tools, "mona", "shop", source, labels)
-    datasets.add(tools.ledger, "mona", "eval", images)
-    tools.ledger.dispose()
-    return path, registry
+
+    def furnish(ledger: Ledger) -> None:
+        tools = Tools(ledger, registry, encoder)
+        actors.found(ledger, "ada")
+        for name, role in PEOPLE.items():
+            actors.add(ledger, "ada", name, [role])
+        labels = parse_labels(LABELS_FILE.read_text(), toml=True)
+        source = parse_source(f"local-dir:{MODEL_DIR}", None)
+        models.register(tools, "mona", "shop", source, labels)
+        datasets.add(ledger, "mona", "eval", images)
+
+    return make_template(databases, furnish, migrated), registry
 
 
 @pytest.fixture
 def make_shop(
-    furnished: tuple[Path, FakeRegistry], encoder: Encoder, tmp_path: Path
-) -> Iterator[Callable[[], Shop]]:
+    copy_ledger: Callable[[str], Ledger], furnished: tuple[str, FakeRegistry], encoder: Encoder
+) -> Callable[[], Shop]:
     """Fresh copies of the furnished workspace."""
-    path, registry = furnished
-    made: list[Shop] = []
+    template, registry = furnished
 
     def make() -> Shop:
-        target = tmp_path / f"shop-{len(made)}.db"
-        shutil.copy(path, target)
         own = copy.deepcopy(registry)
-        made.append(Shop(Tools(Ledger(f"sqlite:///{target}", KEYS), own, encoder), own))
-        return made[-1]
+        return Shop(Tools(copy_ledger(template), own, encoder), own)
 
-    yield make
-    for shop in made:
-        shop.ledger.dispose()
+    return make
 
 
 @pytest.fixture
