@@ -202,5 +202,7 @@ def stream(
             query = query.where(column == wanted)
     if since is not None:
         query = query.where(Event.seq >= since)
-    with session.scalars(query.limit(limit)) as found:  # a server's cursor, to be closed by who stops early
+    with session.scalars(
+        query.limit(limit)
+    ) as found:  # a server's cursor, to be closed by who stops early
         yield from found

@@ -141,3 +141,26 @@ def _grow_old(home: Path) -> None:
     for path in home.rglob("*"):
         if path.name.startswith(".") or path.suffix == ".partial":
             os.utime(path, (time() - 7200,) * 2)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 10, 1 << 13, 1 << 15])
+@pytest.mark.parametrize("name", ["file", "approve"])
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    name: str, limit: int, stages: dict[str, Stage], zygote: Zygote, tmp_path: Path
+) -> None:
+    stage = stages[name]
+    home = copy(stage.home, tmp_path / "home")
+    before = zygote.run([["inspect"]], at(home)).out
+    full = zygote.run([stage.line], at(home), file_limit=limit)
+    if full.codes != [0]:  # it may fit into what the files have room for already
+        assert full.codes == [7]
+        (line,) = full.err[0].splitlines()
+        assert line.startswith("Error: the ledger ")
+        assert full.out == [""]
+        assert zygote.run([["inspect"]], at(home)).out == before
+    else:
+        assert limit > 1 << 10
+    again = [stage.line] if full.codes == [7] else []
+    done = zygote.run([VERIFY, *again, VERIFY, ["doctor"], ["inspect"]], at(home))
+    assert set(done.codes) == {0}, done.err
+    assert json.loads(done.out[-1]) == stage.end
