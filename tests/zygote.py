@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -152,17 +153,16 @@ def _work(request: dict[str, Any]) -> None:
     try:
         os.environ.update(request["environ"])
         _install(files / "points", request["die_at"])
-        if request["file_limit"] is not None:
-            _limit(request["file_limit"])
         codes = []
         for i, line in enumerate(request["lines"]):
             for descriptor, end in ((1, "out"), (2, "err")):
                 target = os.open(files / f"{end}-{i}", os.O_WRONLY | os.O_CREAT, 0o600)
                 os.dup2(target, descriptor)
                 os.close(target)
-            codes.append(_command(line))
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with _limited(request["file_limit"]):
+                codes.append(_command(line))
+                sys.stdout.flush()
+                sys.stderr.flush()
             (files / "codes").write_text(json.dumps(codes))
         status = 0
     except BaseException:
@@ -182,12 +182,17 @@ def _command(line: list[str]) -> int:
     return run(line)
 
 
-def _limit(size: int) -> None:
+@contextmanager
+def _limited(size: int | None) -> Iterator[None]:
     """Let writes beyond a size fail as on a full disk, with an error rather than a signal."""
     import resource
 
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if size is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _install(report: Path, die_at: int | None) -> None:
