@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from governance.demo.scenes import write_dataset
+from tests.databases import PostgresDatabases
+from tests.postgres import Server
 from tests.zygote import Outcome, Zygote
 
 pytestmark = pytest.mark.slow
@@ -40,10 +42,32 @@ VERIFY = ["audit", "verify"]
 
 
 @dataclass(frozen=True)
+class Place:
+    """A workspace; its ledger is a file in it, or a database on a server."""
+
+    home: Path
+    databases: PostgresDatabases | None = None
+    url: str | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What leads the commands to it."""
+        database = {} if self.url is None else {"GOVERNANCE_DATABASE_URL": self.url}
+        return {"GOVERNANCE_HOME": str(self.home), **database}
+
+    def copy(self, to: Path) -> "Place":
+        """The same again, elsewhere."""
+        shutil.copytree(self.home, to)
+        if self.databases is None or self.url is None:
+            return Place(to)
+        return Place(to, self.databases, self.databases.copy(self.url))
+
+
+@dataclass(frozen=True)
 class Stage:
     """A workspace just before a command, and what the command makes of it undisturbed."""
 
-    home: Path
+    place: Place
     line: list[str]
     points: list[str] = field(default_factory=list)
     end: Any = None
@@ -57,27 +81,31 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 
 @pytest.fixture(scope="module")
 def stages(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stage]:
-    place = tmp_path_factory.mktemp("stages")
-    write_dataset(place / "images", per_pair=2, seed=99)
-    home = place / "setup"
-    done = zygote.run([*SETUP, ["dataset", "add", "eval", str(place / "images")]], at(home))
+    return make_stages(zygote, Place(tmp_path_factory.mktemp("stages") / "setup"))
+
+
+@pytest.fixture(scope="module")
+def stages_on_postgresql(
+    zygote: Zygote, tmp_path_factory: pytest.TempPathFactory, postgresql: Server
+) -> dict[str, Stage]:
+    databases = PostgresDatabases(postgresql)
+    home = tmp_path_factory.mktemp("stages") / "setup"
+    return make_stages(zygote, Place(home, databases, databases.new()))
+
+
+def make_stages(zygote: Zygote, place: Place) -> dict[str, Stage]:
+    """Take the whole way once, undisturbed."""
+    images = place.home.parent / "images"
+    write_dataset(images, per_pair=2, seed=99)
+    done = zygote.run([*SETUP, ["dataset", "add", "eval", str(images)]], place.environ)
     assert set(done.codes) == {0}, done.err
     stages = {}
     for name, line in COMMANDS.items():
-        before = copy(home, place / f"before-{name}")
-        done = zygote.run([line, VERIFY, ["doctor"], ["inspect"]], at(home))
+        before = place.copy(place.home.with_name(f"before-{name}"))
+        done = zygote.run([line, VERIFY, ["doctor"], ["inspect"]], place.environ)
         assert done.codes == [0, 0, 0, 0], done.err
         stages[name] = Stage(before, line, done.points, json.loads(done.out[-1]))
     return stages
-
-
-def at(home: Path) -> dict[str, str]:
-    return {"GOVERNANCE_HOME": str(home)}
-
-
-def copy(home: Path, to: Path) -> Path:
-    shutil.copytree(home, to)
-    return to
 
 
 def test_every_kind_of_write_is_a_point(stages: dict[str, Stage]) -> None:
@@ -95,7 +123,17 @@ def test_every_kind_of_write_is_a_point(stages: dict[str, Stage]) -> None:
 def test_killed_at_any_write(
     name: str, stages: dict[str, Stage], zygote: Zygote, tmp_path: Path
 ) -> None:
-    stage = stages[name]
+    _kill_everywhere(zygote, stages[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["approve", "promote"])
+def test_killed_at_any_write_on_postgresql(
+    name: str, stages_on_postgresql: dict[str, Stage], zygote: Zygote, tmp_path: Path
+) -> None:
+    _kill_everywhere(zygote, stages_on_postgresql[name], tmp_path)
+
+
+def _kill_everywhere(zygote: Zygote, stage: Stage, tmp_path: Path) -> None:
     numbers = range(1, len(stage.points) + 1)
     with ThreadPoolExecutor(2) as pool:
         problems = pool.map(lambda n: _kill(zygote, stage, n, tmp_path / f"{n}"), numbers)
@@ -104,17 +142,17 @@ def test_killed_at_any_write(
 
 def _kill(zygote: Zygote, stage: Stage, number: int, home: Path) -> str | None:
     """Kill the command at one write, and see both ways out of it: with the doctor, and by repeating it only."""
-    copy(stage.home, home)
-    killed = zygote.run([stage.line], at(home), die_at=number)
+    place = stage.place.copy(home)
+    killed = zygote.run([stage.line], place.environ, die_at=number)
     assert killed.killed
     assert killed.points == stage.points[:number]
     _grow_old(home)
-    untreated = copy(home, home.with_name(f"{number}-untreated"))
+    untreated = place.copy(home.with_name(f"{number}-untreated"))
     again = [stage.line] if _has_to_be_repeated(stage, number) else []
-    treated = zygote.run([REPAIR, VERIFY, *again, ["doctor"], VERIFY, ["inspect"]], at(home))
+    treated = zygote.run([REPAIR, VERIFY, *again, ["doctor"], VERIFY, ["inspect"]], place.environ)
     problem = _problem(stage, treated, again, ["doctor --repair", "audit verify"])
     if problem is None and "REPAIRED" in treated.out[0] and again:
-        alone = zygote.run([*again, VERIFY, REPAIR, ["inspect"]], at(untreated))
+        alone = zygote.run([*again, VERIFY, REPAIR, ["inspect"]], untreated.environ)
         problem = _problem(stage, alone, again, [])
     return problem and f"{number} ({stage.points[number - 1]}): {problem}"
 
@@ -149,18 +187,18 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     name: str, limit: int, stages: dict[str, Stage], zygote: Zygote, tmp_path: Path
 ) -> None:
     stage = stages[name]
-    home = copy(stage.home, tmp_path / "home")
-    before = zygote.run([["inspect"]], at(home)).out
-    full = zygote.run([stage.line], at(home), file_limit=limit)
+    place = stage.place.copy(tmp_path / "home")
+    before = zygote.run([["inspect"]], place.environ).out
+    full = zygote.run([stage.line], place.environ, file_limit=limit)
     if full.codes != [0]:  # it may fit into what the files have room for already
         assert full.codes == [7]
         (line,) = full.err[0].splitlines()
         assert line.startswith("Error: the ledger ")
         assert full.out == [""]
-        assert zygote.run([["inspect"]], at(home)).out == before
+        assert zygote.run([["inspect"]], place.environ).out == before
     else:
         assert limit > 1 << 12
     again = [stage.line] if full.codes == [7] else []
-    done = zygote.run([VERIFY, *again, VERIFY, ["doctor"], ["inspect"]], at(home))
+    done = zygote.run([VERIFY, *again, VERIFY, ["doctor"], ["inspect"]], place.environ)
     assert set(done.codes) == {0}, done.err
     assert json.loads(done.out[-1]) == stage.end
