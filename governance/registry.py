@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 KEY_TAG = "governance.key"
 NUMBER_TAG = "governance.version"
+ABANDONED_TAG = "governance.abandoned"
+"""On a version that an abandoned intent has left; its value is the intent's digest."""
 
 
 @dataclass(frozen=True)

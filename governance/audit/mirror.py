@@ -25,6 +25,24 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True)
+class Difference(Fault):
+    """Something in MLflow that is not as the ledger says.
+
+    Attributes:
+        model: of which.
+        version: in MLflow, if it is about one that MLflow has.
+        tag, said: the tag that differs, and its value in the ledger.
+        alias: the alias that differs.
+    """
+
+    model: str
+    version: str | None = None
+    tag: str | None = None
+    said: str = ""
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
 class Mirror:
     """What MLflow holds of the models that the ledger knows.
 
@@ -56,13 +74,14 @@ class Mirror:
             if NOTE_TAG in tags
         }
 
-    def check(self, session: Session) -> Iterator[Fault]:
+    def check(self, session: Session) -> Iterator[Difference]:
         """Every difference to the ledger."""
         for version in every(session, ModelVersion):
-            where = f"MLflow: version {version.number} of {version.model.name}"
-            tags = self.tags[version.model.name].get(version.registry_version)
+            model, number = version.model.name, version.registry_version
+            where = f"MLflow: version {version.number} of {model}"
+            tags = self.tags[model].get(number)
             if tags is None:
-                yield Fault(where, "it is missing")
+                yield Difference(where, "it is missing", model)
                 continue
             active = [member.request_id for member in version.members]
             for tag, said in (
@@ -71,19 +90,23 @@ class Mirror:
                 ("governance.active_requests", canonical_json(active)),
             ):
                 if tags.get(tag) != said:
-                    yield Fault(where, f"tag {tag} is {_shown(tags.get(tag))}, not {said}")
+                    problem = f"tag {tag} is {_shown(tags.get(tag))}, not {said}"
+                    yield Difference(where, problem, model, number, tag, said)
         aliases = {
             (row.version.model.name, row.name): row.version.registry_version
             for row in every(session, Alias)
         }
-        for model in every(session, Model):
+        for name in [model.name for model in every(session, Model)]:
             for alias in ALIASES:
-                found = self.aliases.get(model.name, {}).get(alias)
-                wanted = aliases.get((model.name, alias))
+                found = self.aliases.get(name, {}).get(alias)
+                wanted = aliases.get((name, alias))
                 if found != wanted:
-                    yield Fault(
-                        f"MLflow: alias {alias} of {model.name}",
+                    yield Difference(
+                        f"MLflow: alias {alias} of {name}",
                         f"it is at version {_shown(found)}, but the ledger says {_shown(wanted)}",
+                        name,
+                        version=wanted,
+                        alias=alias,
                     )
 
 

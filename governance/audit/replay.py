@@ -76,10 +76,12 @@ class Replay(World):
             case "model.registered":
                 yield from releases.register_model(self, event, name, payload)
             case "version.registered":
+                self._fulfil(event, payload)
                 yield from releases.register_version(self, event, name, payload)
             case "version.evaluated":
                 yield from releases.evaluate(self, event, name, payload)
             case "version.promoted" | "version.nominated":
+                self._fulfil(event, payload)
                 yield from releases.move_alias(self, event, name, payload)
             case "version.exported":
                 releases.export(self, name, payload)
@@ -88,6 +90,10 @@ class Replay(World):
             case _ if first == "request":
                 yield from cases.move(self, event, number_of(name), payload)
             case "version.intended" | "version.alias_intended":
+                self.intents[event.digest] = event.subject
+            case "version.abandoned":
+                self._fulfil(event, {"intent": payload["intent"]})
+            case "doctor.repair_intended" | "doctor.repaired":
                 pass  # they change nothing
             case "bundle.exported" | "report.exported" | "attachment.exported":
                 pass
@@ -116,6 +122,11 @@ class Replay(World):
             yield "nobody deactivates themselves"
         self.roles[name] = frozenset()
         self.inactive.add(name)
+
+    def _fulfil(self, event: Entry, payload: Any) -> None:
+        """An intent ends once, on its own subject."""
+        if "intent" in payload and self.intents.pop(payload["intent"], None) != event.subject:
+            raise ValueError("no such intent is open")
 
     def _backdated(self, event: Entry, facts: Facts) -> str | None:
         """Why a record's own time cannot be, or None."""

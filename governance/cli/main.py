@@ -31,6 +31,7 @@ COMMANDS = {
     "version": ("governance.cli.version:version", "Model versions: promote, roll back, export."),
     "policy": ("governance.cli.policy:policy", "Gates, quorum and retention, and their history."),
     "audit": ("governance.cli.audit:audit", "The event log and its verification."),
+    "doctor": ("governance.cli.doctor:doctor", "Find and repair what interruptions left."),
     "report": ("governance.cli.report:report", "Reports for people and programs."),
     "db": ("governance.cli.db:db", "The ledger's schema."),
 }

@@ -24,6 +24,12 @@ KEY_PASSPHRASE = "GOVERNANCE_KEY_PASSPHRASE"
 _FILE_END = re.compile(r"-([0-9a-f]{12})\.pem")
 
 
+def key_digits(path: Path) -> str | None:
+    """First twelve hex digits of the key id in a key file's name, None if it is not named like one."""
+    found = _FILE_END.search(path.name)
+    return found[1] if found is not None and found.end() == len(path.name) else None
+
+
 class Keys(Protocol):
     """Whatever can sign for actors."""
 

@@ -1,11 +1,14 @@
 """The two aliases in the ledger: ``candidate``, the newest version, and ``champion``, the one that is served."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from governance.errors import GovernanceError, UnavailableError
 from governance.ledger import checkpoints
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
+from governance.ledger.intents import abandon
 from governance.ledger.lookup import alias_version, find_model, find_request
 from governance.ledger.tables import Alias, Model, ModelVersion
 from governance.states import Action, State
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+
+_LOOKS = 5
 
 
 def subject_of(model: str, number: int) -> str:
@@ -65,12 +70,44 @@ def take_alias(
 
 
 def mirror(ledger: Ledger, registry: "Registry", model_name: str, names: Sequence[str]) -> None:
-    """Set aliases in MLflow to what the ledger says, after the outcome was refused."""
-    with ledger.read() as session:
-        model = find_model(session, model_name)
-        found = {name: alias_version(session, model, name) for name in names}
-    for name, version in found.items():
-        if version is None:
-            registry.delete_alias(model_name, name)
-        else:
-            registry.set_alias(model_name, name, version.registry_version)
+    """Set aliases in MLflow to what the ledger says, and look again: others may be moving them too.
+
+    Raises:
+        UnavailableError: MLflow or the ledger cannot be used, or somebody else keeps moving them.
+    """
+    for _ in range(_LOOKS):
+        with ledger.read() as session:
+            model = find_model(session, model_name)
+            wanted = {name: alias_version(session, model, name) for name in names}
+        found = registry.aliases(model_name)
+        done = True
+        for name, version in wanted.items():
+            if version is None and name in found:
+                registry.delete_alias(model_name, name)
+                done = False
+            elif version is not None and version.registry_version != found.get(name):
+                registry.set_alias(model_name, name, version.registry_version)
+                done = False
+        if done:
+            return
+    raise UnavailableError(f"somebody else keeps moving the aliases of {model_name!r} in MLflow")
+
+
+def settle(ledger: Ledger, registry: "Registry", model_name: str, names: Sequence[str]) -> None:
+    """Mirror aliases after the outcome is on record; what fails now is left to the doctor."""
+    with suppress(GovernanceError):
+        mirror(ledger, registry, model_name, names)
+
+
+def give_up(
+    ledger: Ledger,
+    actor: str,
+    subject: str,
+    intent: str,
+    problem: GovernanceError,
+) -> None:
+    """Close the intent of a step that cannot be completed; one that only has to be repeated stays open."""
+    if isinstance(problem, UnavailableError):
+        return
+    with suppress(GovernanceError), ledger.write() as session:
+        abandon(session, actor, subject, intent)

@@ -5,24 +5,32 @@ Whatever interrupts it, running it again converges.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from governance.digests import canonical_json, load_json
 from governance.errors import ConflictError, GovernanceError
 from governance.ledger import arrays
-from governance.ledger.database import Session
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import report_facts, version_facts
+from governance.ledger.intents import VERSION, check_open, ended_intents, open_intents
 from governance.ledger.lookup import (
     active_requests,
     find_model,
     find_request,
-    newest_events,
     newest_version,
+    versions,
 )
 from governance.ledger.tables import Model, ModelVersion, VersionMember
 from governance.ledger.types import now
-from governance.registry import Artifacts, RegisteredVersion
-from governance.workflow.aliases import champion_number, mirror, subject_of, take_alias
+from governance.registry import ABANDONED_TAG, KEY_TAG, Artifacts, RegisteredVersion, Registry
+from governance.workflow.aliases import (
+    champion_number,
+    give_up,
+    settle,
+    subject_of,
+    take_alias,
+)
 from governance.workflow.build import Built, Plan
 from governance.workflow.measure import projector_tensors, store_report
 from governance.workflow.prepare import flat_metrics
@@ -51,9 +59,28 @@ def publish(
         tools.registry.set_alias(plan.model, alias, registered.version)
     try:
         _record(tools, actor, built, record, aliases, key, registered)
-    except GovernanceError:
-        mirror(tools.ledger, tools.registry, plan.model, aliases)
+    except GovernanceError as problem:
+        give_up(tools.ledger, actor, subject_of(plan.model, plan.number), key, problem)
+        with suppress(GovernanceError):
+            mark_abandoned(tools.ledger, tools.registry, plan.model)
+        settle(tools.ledger, tools.registry, plan.model, aliases)
         raise
+    settle(tools.ledger, tools.registry, plan.model, aliases)
+
+
+def mark_abandoned(ledger: Ledger, registry: Registry, model_name: str) -> None:
+    """Tag the versions in MLflow that ended intents have left and the ledger does not hold; repeatable.
+
+    Nothing is deleted: what was made, and that it was abandoned, can be seen in both places.
+    """
+    with ledger.read() as session:
+        model = find_model(session, model_name)
+        known = {version.registry_version for version in versions(session, model)}
+        ended = ended_intents(session)
+    for version, tags in registry.all_tags(model_name).items():
+        key = tags.get(KEY_TAG)
+        if version not in known and key in ended and tags.get(ABANDONED_TAG) != key:
+            registry.tag_version(model_name, version, ABANDONED_TAG, key)
 
 
 def _record(
@@ -71,6 +98,7 @@ def _record(
         require(session, actor, built.plan.permission)
         model = find_model(session, plan.model)
         _check_unchanged(session, model, plan)
+        check_open(session, subject_of(plan.model, plan.number), key)
         version = _store_version(session, actor, model, built, registered)
         payload = {
             "intent": key,
@@ -90,14 +118,14 @@ def _intend(tools: Tools, actor: str, built: Built) -> str:
     with tools.ledger.write() as session:
         require(session, actor, built.plan.permission)
         _check_unchanged(session, find_model(session, plan.model), plan)
-        for event in newest_events(session, subject, "version.intended"):
-            if load_json(event.payload)["version_digest"] == built.digest:
+        for event in open_intents(session, subject):
+            if load_json(event.payload).get("version_digest") == built.digest:
                 return event.digest
         payload = {
             "version_digest": built.digest,
             "active_requests": [member.request for member in plan.members],
         }
-        return append(session, actor, "version.intended", subject, payload).digest
+        return append(session, actor, VERSION, subject, payload).digest
 
 
 def _check_unchanged(session: Session, model: Model, plan: Plan) -> None:

@@ -7,6 +7,7 @@ from governance.digests import load_json
 from governance.errors import ConflictError, GovernanceError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
+from governance.ledger.intents import ALIAS, check_open, open_intents
 from governance.ledger.lookup import (
     find_model,
     find_request,
@@ -17,7 +18,14 @@ from governance.ledger.tables import Model, ModelVersion
 from governance.policy import Gates
 from governance.registry import Registry
 from governance.states import ACTIVE_STATES, Action, State
-from governance.workflow.aliases import CHAMPION, champion_number, mirror, subject_of, take_alias
+from governance.workflow.aliases import (
+    CHAMPION,
+    champion_number,
+    give_up,
+    settle,
+    subject_of,
+    take_alias,
+)
 from governance.workflow.gates import gates_of
 from governance.workflow.policies import current
 from governance.workflow.refusals import recorded
@@ -133,16 +141,26 @@ def _move(
     lost: list[int] | None = None,
 ) -> None:
     """Intent, MLflow's alias, outcome."""
+    subject = subject_of(model_name, number)
     with ledger.write() as session:
         _check_seen(session, find_model(session, model_name), seen)
-        intent = {"alias": CHAMPION, "from": seen, "to": number}
-        append(session, actor, "version.alias_intended", subject_of(model_name, number), intent)
+        intent = _intend(session, actor, subject, {"alias": CHAMPION, "from": seen, "to": number})
     registry.set_alias(model_name, CHAMPION, registry_version)
     try:
-        _record(ledger, actor, model_name, number, seen, payload, lost)
-    except GovernanceError:
-        mirror(ledger, registry, model_name, [CHAMPION])
+        _record(ledger, actor, model_name, number, seen, {"intent": intent, **payload}, lost)
+    except GovernanceError as problem:
+        give_up(ledger, actor, subject, intent, problem)
+        settle(ledger, registry, model_name, [CHAMPION])
         raise
+    settle(ledger, registry, model_name, [CHAMPION])
+
+
+def _intend(session: Session, actor: str, subject: str, move: Mapping[str, Any]) -> str:
+    """Digest of the intent of a move: that of an interrupted try at the same one, or a new one's."""
+    for event in open_intents(session, subject):
+        if event.action == ALIAS and load_json(event.payload) == move:
+            return event.digest
+    return append(session, actor, ALIAS, subject, move).digest
 
 
 def _record(
@@ -158,6 +176,7 @@ def _record(
     with ledger.write() as session:
         model = find_model(session, model_name)
         _check_seen(session, model, seen)
+        check_open(session, subject_of(model_name, number), payload["intent"])
         version = find_version(session, model, number)
         event = {"version": number, "version_digest": version.digest}
         if lost is None:  # a promotion: it neither reinstates nor applies anything

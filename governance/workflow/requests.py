@@ -25,6 +25,8 @@ from governance.workflow.transition import (
     check_action,
     check_reason,
     check_text,
+    check_unmoved,
+    look,
     require,
     subject,
 )
@@ -147,14 +149,17 @@ def approve(
 
     Raises:
         RefusedError: the actor filed, prepared or approved it already, or it is not prepared.
-        ConflictError: the request was prepared again after the actor looked at `projector`.
+        ConflictError: the request was prepared again after the actor looked at `projector`, or somebody else decided
+            at the same moment.
     """
     if break_glass:
         check_reason(comment or "")
+    permission = "request.break-glass" if break_glass else "request.decide"
+    looked = look(ledger, actor, permission, request_id, Action.APPROVE)
     with ledger.write() as session:
-        require(session, actor, "request.break-glass" if break_glass else "request.decide")
+        require(session, actor, permission)
         request = find_request(session, request_id)
-        check_action(request, Action.APPROVE)
+        check_unmoved(request, looked)
         approvers = _approvers(request)
         if not break_glass:
             _check_four_eyes(request, actor, approvers)
@@ -175,10 +180,13 @@ def reject(ledger: Ledger, actor: str, request_id: int, comment: str | None = No
 
     Raises:
         RefusedError: it is neither.
+        ConflictError: somebody else decided at the same moment.
     """
+    looked = look(ledger, actor, "request.decide", request_id, Action.REJECT)
     with ledger.write() as session:
         require(session, actor, "request.decide")
         request = find_request(session, request_id)
+        check_unmoved(request, looked)
         _decide(session, request, actor, Ruling.REJECTION, Action.REJECT, comment)
 
 
@@ -233,9 +241,11 @@ def _simple(
     ledger: Ledger, actor: str, permission: str, request_id: int, action: Action, reason: str
 ) -> None:
     check_reason(reason)
+    looked = look(ledger, actor, permission, request_id, action)
     with ledger.write() as session:
         require(session, actor, permission)
         request = find_request(session, request_id)
+        check_unmoved(request, looked)
         texts = [text_facts(keep(session, request, REASON, reason))]
         advance(session, request, action, actor, {"texts": texts})
 

@@ -2,12 +2,13 @@
 
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from governance.errors import InvalidInputError, RefusedError
-from governance.ledger.database import Session
+from governance.errors import ConflictError, InvalidInputError, RefusedError
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append, no_key
-from governance.ledger.lookup import find_actor
+from governance.ledger.lookup import find_actor, find_request
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Actor, Request
 from governance.states import PERMISSIONS, Action, Role, State, next_state
@@ -44,6 +45,46 @@ def check_action(request: Request, action: Action) -> None:
         next_state(State(request.state), action)
     except RefusedError as error:
         raise RefusedError(f"request {request.id}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a request was like when somebody began to act on it."""
+
+    state: str
+    projector: int | None
+
+
+def look(ledger: Ledger, actor: str, permission: str, request_id: int, action: Action) -> Look:
+    """See whether somebody may do something to a request now, before waiting for the other writers.
+
+    Raises:
+        NotFoundError: there is no such request or actor.
+        RefusedError: they may not, or it is in another state.
+    """
+    with ledger.read() as session:
+        require(session, actor, permission)
+        request = find_request(session, request_id)
+        check_action(request, action)
+        return _look(request)
+
+
+def check_unmoved(request: Request, before: Look) -> None:
+    """Make sure, as the only writer, that a request is as it was.
+
+    Raises:
+        ConflictError: somebody else acted on it meanwhile.
+    """
+    if request.state != before.state:
+        raise ConflictError(
+            f"request {request.id} became {request.state} meanwhile (it was {before.state}); look at it again"
+        )
+    if _look(request) != before:
+        raise ConflictError(f"request {request.id} was prepared again meanwhile; look at it again")
+
+
+def _look(request: Request) -> Look:
+    return Look(request.state, request.projector.id if request.projector else None)
 
 
 def require(session: Session, name: str, permission: str) -> Actor:

@@ -14,7 +14,7 @@ from governance.ledger.events import append
 from governance.ledger.tables import Actor
 from governance.ledger.types import now
 from tests.keys import KEYS
-from tests.ledger.tampering import dump, raw, tamper
+from tests.ledger.tampering import dump, raw
 from tests.postgres import Server
 
 UNSIGNED = "test.refused"
