@@ -29,7 +29,10 @@ COMMANDS = {
     "dataset": ("governance.cli.dataset:dataset", "Data sets to evaluate on."),
     "request": ("governance.cli.request:request", "Forget requests: file, prepare, decide, apply."),
     "version": ("governance.cli.version:version", "Model versions: promote, roll back, export."),
-    "audit": ("governance.cli.audit:audit", "The event log and its verification."),
+    "audit": (
+        "governance.cli.audit:audit",
+        "The event log, its verification, bundles of evidence.",
+    ),
     "report": ("governance.cli.report:report", "Reports for people and programs."),
     "db": ("governance.cli.db:db", "The ledger's schema."),
 }
