@@ -21,8 +21,9 @@ from governance.audit.verify_bundle import (
     KIND,
     MANIFEST,
     SIGNATURE,
+    canonical,
 )
-from governance.digests import canonical_json, digest_bytes
+from governance.digests import digest_bytes
 from governance.evidence.dsse import sign, statement, statement_bytes
 from governance.evidence.encoding import to_base64
 from governance.evidence.keys import SigningKey
@@ -254,7 +255,7 @@ def _lines(events: Iterator[Entry]) -> Iterator[bytes]:
 
 
 def _json(value: Any) -> bytes:
-    return (canonical_json(value) + "\n").encode()
+    return (canonical(value) + "\n").encode()
 
 
 def _info(name: str) -> zipfile.ZipInfo:

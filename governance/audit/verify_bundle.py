@@ -89,9 +89,8 @@ def canonical(value: Any) -> str:
     if value is None or value is True or value is False or isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
-        if abs(value) >= 2**53:
-            raise ValueError(f"{value} is too large for canonical JSON")
-        return str(value)
+        # Numbers are doubles: one of 2^53 or more was a float that happens to be written without a point.
+        return str(value) if abs(value) < 2**53 else _number(float(value))
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, list):
@@ -1087,23 +1086,27 @@ class Records:
 
     def texts(self) -> Tuple[int, int, List[str]]:
         """Open the commitments to private texts: how many were committed to, how many opened, what is wrong."""
-        commitments = {commitment: kind for _, (kind, commitment) in self._said["texts"]}
+        commitments = {
+            commitment: (owner, kind) for owner, (kind, commitment) in self._said["texts"]
+        }
         if "texts.json" not in self._package.sizes:
             return len(commitments), 0, []
         problems = []
         opened = self._package.json("texts.json")
+        if not isinstance(opened, list):
+            raise ValueError("texts.json is no list")
         for text in opened:
-            content = {
-                "content": digest(unbase64(text["content"])),
-                "kind": text["kind"],
-                "name": text["name"],
-            }
+            what, data = f"a {text['kind']} of request {text['request']}", unbase64(text["content"])
+            content = {"content": digest(data), "kind": text["kind"], "name": text["name"]}
             if digest_json([text["salt"], content]) != text["commitment"]:
-                problems.append(
-                    f"a {text['kind']} of request {text['request']} is not what the log committed to"
-                )
-            elif commitments.get(text["commitment"]) != text["kind"]:
-                problems.append(f"a {text['kind']} of request {text['request']} is in no event")
+                problems.append(f"{what} is not what the log committed to")
+            elif commitments.get(text["commitment"]) != (
+                f"request:{text['request']}",
+                text["kind"],
+            ):
+                problems.append(f"{what} is in no event of that request")
+            elif text["words"] is not None and text["words"].encode("utf-8") != data:
+                problems.append(f"{what} reads otherwise than its content")
         return len(commitments), len(opened), problems
 
 

@@ -6,6 +6,30 @@ from typing import Any
 from governance.reports.html import ACTIONS, BASES, STATES, environment
 from governance.unlearning.targets import Target, describe_all
 
+_MORE = {
+    "actor.added": "Person added",
+    "actor.deactivated": "Person deactivated",
+    "actor.key_rotated": "New key",
+    "policy.adopted": "Policy adopted",
+    "checkpoint.taken": "Checkpoint signed",
+    "model.registered": "Model registered",
+    "dataset.added": "Data set added",
+    "request.endorsed": "Approved, others still needed",
+    "request.attached": "File attached",
+    "request.held": "Legal hold",
+    "request.hold_lifted": "Legal hold lifted",
+    "request.redacted": "Private texts erased",
+    "bundle.exported": "Bundle exported",
+    "report.exported": "Report exported",
+}
+"""Words for actions that reports on one request or version do not show."""
+
+
+def _words(action: str) -> str:
+    if action.endswith(".refused"):
+        return "Refused"
+    return ACTIONS.get(action) or _MORE.get(action, action)
+
 
 def render_bundle(document: Mapping[str, Any]) -> str:
     """The page of a bundle.
@@ -19,10 +43,7 @@ def render_bundle(document: Mapping[str, Any]) -> str:
     page = {
         **document,
         "requests": [_request(request, document) for request in document["requests"]],
-        "events": [
-            {**event, "words": ACTIONS.get(event["action"], event["action"])}
-            for event in document["events"]
-        ],
+        "events": [{**event, "words": _words(event["action"])} for event in document["events"]],
     }
     return environment().get_template("bundle.html.j2").render(page=page)
 

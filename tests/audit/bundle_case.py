@@ -7,7 +7,7 @@ Request 1 (mug everywhere) and request 2 (cat in sketches) are released together
 import io
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from governance.audit.contents import Scope
 from governance.datasets import Item, Manifest
 from governance.digests import digest_bytes, digest_json
 from governance.ledger import arrays
-from governance.ledger.database import Ledger, Session
+from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.facts import dataset_facts, model_facts, report_facts, version_facts
 from governance.ledger.identity import text_digests, version_digest
@@ -229,12 +229,14 @@ def bundle(ledger: Ledger, scope: Scope, path: Path, texts: bool = False) -> Pat
     return export(ledger, "otto", scope, path, texts).path
 
 
-Change = Callable[[dict[str, bytes]], None]
-
-
 def members_of(path: Path) -> dict[str, bytes]:
     """Members of a ZIP file."""
-    with zipfile.ZipFile(path) as archive:
+    return members_of_bytes(path.read_bytes())
+
+
+def members_of_bytes(data: bytes) -> dict[str, bytes]:
+    """Members of a ZIP file in memory."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -284,8 +286,3 @@ def bundles(exported_file: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     }
     ledger.dispose()
     return made
-
-
-def session_of(ledger: Ledger) -> Session:
-    """A session outside any transaction of the workflow; the caller closes it."""
-    return Session(ledger.engine)
