@@ -1950,7 +1950,7 @@ class Verification:
         if not self.trusted:
             step.skipped = "no --trust-key was given"
             return
-        # A selection shows the links of the chain only in places, so there only a signed head vouches for what is before.
+        # A selection shows few links of the chain, so there only a signed head vouches for what is before.
         signed = dict(self.keys.last_signed) if self.complete else {}
         names = self.keys.note_keys(self.origin)
         for head in self.heads.values():

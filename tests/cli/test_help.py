@@ -46,7 +46,7 @@ def test_the_tree_has_the_documented_groups() -> None:
         "init", "demo", "actor add", "model register", "model check", "dataset add",
         "request file", "request prepare", "request evaluate", "request approve", "request apply",
         "version promote", "version rollback", "version export", "version evaluate", "audit log",
-        "audit verify", "report", "db upgrade", "db current", "db check",
+        "audit verify", "audit export", "audit check-bundle", "report", "db upgrade", "db current", "db check",
     ):  # fmt: skip
         assert expected in paths
 
