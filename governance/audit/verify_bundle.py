@@ -1495,7 +1495,9 @@ def check_matrix(records: Records, row: Dict[str, Any], unchecked: List[str]) ->
     """Whether a version's matrix is the sum of exactly its approved requests, and how well it does each of them."""
     facts, arrays, recipe = row["facts"], records.arrays, row["recipe"]
     name = f"version {facts['number']} of {row['model']}"
-    model = next(m for m in records.models if m["facts"]["name"] == row["model"])
+    model = next((m for m in records.models if m["facts"]["name"] == row["model"]), None)
+    if model is None:
+        raise Broken(f"{name}: its model is missing")
     a, b = arrays.rows(row["factor_a"]), arrays.rows(row["factor_b"])
     if not facts["active_requests"]:
         if b or any(a):
@@ -1508,11 +1510,12 @@ def check_matrix(records: Records, row: Dict[str, Any], unchecked: List[str]) ->
     )
     edits, tolerances = [], {}
     for request, projector in zip(facts["active_requests"], facts["projectors"]):
+        held = (request, projector)
         made = next(
-            p
-            for p in records.projectors
-            if (p["request"], p["facts"]["digest"]) == (request, projector)
+            (p for p in records.projectors if (p["request"], p["facts"]["digest"]) == held), None
         )
+        if made is None:
+            raise Broken(f"{name}: the projector of request {request} is missing")
         edits.append(Edit(request, made["recipe"], arrays))
         tolerances[request] = made["facts"]["tolerance"]
         if (
@@ -1811,6 +1814,8 @@ class Verification:
             self.roots[tree.size] = tree.root()
             if tree.size != self.size or tree.root() != self.root:
                 raise Broken(f"the manifest speaks of {self.size} events with another root")
+            if proofs["inclusion"] != {}:
+                step.fail("proofs.json holds proofs that a whole log does not need")
             step.said.append(
                 f"{self.count} events; every link of the chain was followed and the tree built anew"
             )
