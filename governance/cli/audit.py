@@ -1,4 +1,4 @@
-"""``governance audit``: the event log, its signed heads, its proofs and its verification."""
+"""``governance audit``: the event log, its signed heads, its proofs, its verification, and bundles of evidence."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from governance.cli.context import Invocation, common, pass_invocation, progress_bar, table
+from governance.cli.context import (
+    NUMBER,
+    Invocation,
+    common,
+    model_option,
+    pass_invocation,
+    progress_bar,
+    table,
+)
 from governance.digests import short
-from governance.errors import IntegrityError, NotFoundError, UnavailableError
+from governance.errors import IntegrityError, InvalidInputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from governance.audit.verify import Verification
@@ -22,7 +30,7 @@ _SEQ = click.IntRange(1, 2**53 - 1)
 @click.group()
 @common
 def audit() -> None:
-    """The event log and its verification."""
+    """The event log, its verification, and bundles of evidence."""
 
 
 @audit.command()
@@ -189,6 +197,92 @@ def prove(
         return
     output.write_text(text + "\n", encoding="utf-8")
     click.echo(f"Wrote {output}.", err=True)
+
+
+@audit.command()
+@click.option("--request", type=NUMBER, metavar="N", help="What concerns one request.")
+@click.option("--version", type=NUMBER, metavar="N", help="What concerns one version.")
+@model_option
+@click.option("--all", "everything", is_flag=True, help="The whole ledger; the default.")
+@click.option(
+    "-o", "--output", metavar="FILE", required=True,
+    type=click.Path(path_type=Path, dir_okay=False), help="The ZIP file to write.",
+)  # fmt: skip
+@click.option(
+    "--with-texts", is_flag=True,
+    help="Include private texts (reasons, subject references, comments, attachments) that were not erased.",
+)  # fmt: skip
+@common
+@pass_invocation
+def export(
+    invocation: Invocation,
+    request: int | None,
+    version: int | None,
+    model: str | None,
+    everything: bool,
+    output: Path,
+    with_texts: bool,
+) -> None:
+    """Write a bundle with evidence that anybody can verify offline.
+
+    It holds events with proofs, keys, decisions, recipes, factors, reports and a verifier; that it was exported is an
+    event itself. docs/audit.md says how to verify it.
+    """
+    from governance.audit.bundle_contents import Scope
+    from governance.workflow.bundles import export as export_bundle
+
+    if (request is not None) + (version is not None) + everything > 1:
+        raise InvalidInputError("name one of --request, --version and --all")
+    if model is not None and version is None:
+        raise InvalidInputError("--model goes with --version")
+    scope = Scope(request=request, model=model, version=version)
+    done = export_bundle(invocation.ledger, invocation.acting, scope, output, with_texts)
+    record = {
+        "path": str(done.path.absolute()),
+        "about": done.scope.to_dict(),
+        "manifest": done.manifest,
+        "events": done.size,
+        "texts": with_texts,
+    }
+
+    def show() -> None:
+        click.echo(str(done.path.absolute()))
+        click.echo(f"manifest {done.manifest}")
+
+    invocation.emit(record, show)
+
+
+@audit.command("check-bundle")
+@click.argument("bundle", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--checkpoint", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+    help="A signed checkpoint that you got from elsewhere.",
+)  # fmt: skip
+@click.option(
+    "--trust-key", metavar="KEY", multiple=True,
+    help="A key that you know: its id (sha256:…) or the PEM file of the public key. Repeatable.",
+)  # fmt: skip
+@common
+@pass_invocation
+def check_bundle(
+    invocation: Invocation, bundle: Path, checkpoint: Path | None, trust_key: tuple[str, ...]
+) -> None:
+    """Verify a bundle; exit code 6 if anything does not hold.
+
+    Does the same as verify_bundle.py inside the bundle, but with the verifier of this installation. Needs no workspace.
+    """
+    from governance.audit import verify_bundle
+    from governance.errors import IntegrityError, NotFoundError
+
+    try:
+        outcome = verify_bundle.verify(bundle, checkpoint, trust_key)
+    except verify_bundle.Missing as error:
+        raise NotFoundError(str(error)) from error
+    except verify_bundle.Unreadable as error:
+        raise InvalidInputError(str(error)) from error
+    invocation.emit(outcome.to_dict(), lambda: click.echo(outcome.to_text()))
+    if not outcome.ok:
+        raise IntegrityError(f"the bundle does not hold: {outcome.first_bad}")
 
 
 def _head(named: str) -> int | str:

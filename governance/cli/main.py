@@ -30,7 +30,10 @@ COMMANDS = {
     "request": ("governance.cli.request:request", "Forget requests: file, prepare, decide, apply."),
     "version": ("governance.cli.version:version", "Model versions: promote, roll back, export."),
     "policy": ("governance.cli.policy:policy", "Gates, quorum and retention, and their history."),
-    "audit": ("governance.cli.audit:audit", "The event log and its verification."),
+    "audit": (
+        "governance.cli.audit:audit",
+        "The event log, its verification, bundles of evidence.",
+    ),
     "doctor": ("governance.cli.doctor:doctor", "Find and repair what interruptions left."),
     "report": ("governance.cli.report:report", "Reports for people and programs."),
     "db": ("governance.cli.db:db", "The ledger's schema."),

@@ -70,6 +70,34 @@ def prove_consistency(session: Session, old: int, new: int) -> list[bytes]:
     return consistency_proof(old, new, _nodes(session))
 
 
+class Prover:
+    """Many proofs of one session: hashes are read a block at a time, and each block once."""
+
+    def __init__(self, session: Session) -> None:
+        """Begin with nothing read."""
+        self._session = session
+        self._blocks: dict[tuple[int, int], Sequence[bytes]] = {}
+
+    def inclusion(self, seq: int, size: int) -> list[bytes]:
+        """See `prove_inclusion`."""
+        return inclusion_proof(seq - 1, size, self._node)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """See `prove_consistency`."""
+        return consistency_proof(old, new, self._node)
+
+    def _node(self, level: int, position: int) -> bytes:
+        return subtree(level, position, self._fetch)
+
+    def _fetch(self, level: int, start: int, stop: int) -> Sequence[bytes]:
+        """Hashes at [start, stop), which never cross a block, since they make up one subtree."""
+        first = start >> STORED_EVERY << STORED_EVERY
+        if (level, first) not in self._blocks:
+            last = first + (1 << STORED_EVERY)
+            self._blocks[level, first] = _stored(self._session, level, first, last)
+        return self._blocks[level, first][start - first : stop - first]
+
+
 def _nodes(session: Session) -> Nodes:
     fetch = _fetch(session)
     return lambda level, position: subtree(level, position, fetch)

@@ -102,12 +102,13 @@ def render(document: Mapping[str, Any]) -> str:
     Returns:
         Complete HTML5 text, without scripts and without anything loaded from elsewhere.
     """
-    return _environment().get_template("report.html.j2").render(page=_page(document))
+    return environment().get_template("report.html.j2").render(page=_page(document))
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of all pages, with everything that user input needs."""
+    made = Environment(
         loader=PackageLoader("governance.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -116,10 +117,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        moment=moment, machine_time=machine_time, at=plot_position, number=number
-    )
-    return environment
+    made.filters.update(moment=moment, machine_time=machine_time, at=plot_position, number=number)
+    return made
 
 
 def moment(text: str) -> str:

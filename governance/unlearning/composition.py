@@ -7,7 +7,7 @@ is solved once. The result does not depend on the order of the requests, and dro
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -103,6 +103,7 @@ class Composition:
         forgotten: what each forgotten row is.
         rows: the forgotten rows, k × d.
         goals: where each of them was sent, k × d.
+        held: weights of the retained rows, in the order of the bank and then of the prototypes; none if none are used.
         text_side: the same for the text features and the requests that edit both sides; None without any.
     """
 
@@ -110,6 +111,7 @@ class Composition:
     forgotten: tuple[Row, ...]
     rows: Tensor
     goals: Tensor
+    held: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     text_side: "Composition | None" = None
 
     @property
@@ -202,7 +204,7 @@ def _solve(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
         if margin > 0:
             held = guard_margins(bank, forget, targets, weights, retain, held, mu, kept, margin)
     projector = solve(forget, targets, weights, retain, held, mu)
-    return Composition(projector, tuple(identities[n] for n in lost), forget, targets)
+    return Composition(projector, tuple(identities[n] for n in lost), forget, targets, held)
 
 
 def _held(

@@ -64,3 +64,17 @@ def check_gates(
         worst = max(accuracies, key=lambda value: math.inf if math.isnan(value) else value)
         gates.append(Gate("forget accuracy", worst, max_forget_accuracy))
     return gates
+
+
+def report_gates(
+    content: Mapping[str, Any], max_forget_accuracy: float, max_retain_drop: float
+) -> list[Gate]:
+    """Hold the report on a request or a version against the limits."""
+    if content["kind"] == "version":
+        entries = [entry for entry in content["requests"] if entry["active"]]
+        full = [entry["after"] for entry in entries if entry["strength"] == 1]
+    else:
+        full = [content["after"]["forget_accuracy"]] if content["strength"] == 1 else []
+    return check_gates(
+        content["before"], content["after"], full, max_forget_accuracy, max_retain_drop
+    )

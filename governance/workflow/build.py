@@ -17,6 +17,7 @@ from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.projector import Projector
+from governance.unlearning.targets import covered
 from governance.workflow.aliases import champion_number
 from governance.workflow.measure import (
     EvalSet,
@@ -147,6 +148,7 @@ def build(tools: Tools, plan: Plan) -> Built:
             }
             for member in plan.members
         ],
+        "problem": problem_of(composition, plan.members),
         "residuals": residuals,
         "probe_error": folded.error,
         "config": {section: dict(changes) for section, changes in folded.config.items()},
@@ -171,6 +173,33 @@ def build(tools: Tools, plan: Plan) -> Built:
             for d in plan.datasets
         ],
     )
+
+
+def problem_of(composition: Composition, members: Sequence[Member]) -> dict[str, Any]:
+    """What was solved on each side: whose each forgotten row is, and how strongly each retained one was held.
+
+    With it an auditor sees that P − I is the sum of one block for each request, and that the factors solve the problem.
+    """
+    text, both = composition.text_side, [m for m in members if m.edit.recipe.both_sides]
+    return {
+        "image": _side(composition, members),
+        "text": None if text is None else _side(text, both),
+    }
+
+
+def _side(composition: Composition, members: Sequence[Member]) -> dict[str, Any]:
+    return {
+        "forgotten": [
+            {
+                "class": row.pair[0],
+                "domain": row.pair[1],
+                "prototypes": row.source,
+                "requests": [m.request for m in members if covered(m.targets, *row.pair)],
+            }
+            for row in composition.forgotten
+        ],
+        "held": composition.held.tolist(),
+    }
 
 
 def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any]]:

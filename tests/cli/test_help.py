@@ -47,7 +47,8 @@ def test_the_tree_has_the_documented_groups() -> None:
         "request file", "request prepare", "request evaluate", "request approve", "request apply",
         "actor rotate-key", "actor new-key", "policy adopt", "audit checkpoint", "audit prove",
         "version promote", "version rollback", "version export", "version evaluate", "audit log",
-        "audit verify", "report", "db upgrade", "db current", "db check", "db grants",
+        "audit verify", "audit export", "audit check-bundle", "report", "doctor",
+        "db upgrade", "db current", "db check", "db grants",
     ):  # fmt: skip
         assert expected in paths
 

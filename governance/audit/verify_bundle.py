@@ -1,0 +1,2233 @@
+#!/usr/bin/env python3
+"""Verify an evidence bundle of the governance ledger, trusting neither who made it nor where it came from.
+
+    python verify_bundle.py [FILE.zip | DIRECTORY] [--checkpoint FILE] [--trust-key KEY] [--json]
+
+Without an argument it verifies the directory it lies in. It needs Python 3.9 or newer and the package `cryptography`,
+no database, no network and none of the software that made the bundle. It executes nothing that the bundle holds, but
+a bundle can bring a verifier that lies: take this file from somewhere you trust, or read it.
+
+Exit code 0: everything that could be checked holds. 6: something does not. 2: this is no bundle. 4: no such file.
+
+docs/audit.md describes the steps and the formats; the sections below follow it:
+  1 JSON and digests · 2 the package · 3 the Merkle tree · 4 keys and signatures · 5 replaying the events
+  6 the records · 7 the matrix · 8 the steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import json
+import math
+import os
+import re
+import stat
+import sys
+import zipfile
+from array import array
+from decimal import Decimal
+from hashlib import sha256
+from operator import mul
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+FORMAT = 1
+KIND = "clip-governance-bundle"
+HOLDS, BROKEN, UNREADABLE, MISSING = 0, 6, 2, 4
+
+BUNDLE_PREDICATE = "urn:clip-governance:bundle:v1"
+RECIPE_PREDICATE = "urn:clip-governance:edit-recipe:v1"
+APPROVAL_PREDICATE = "urn:clip-governance:approval:v1"
+TEST_PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
+
+# What can go wrong in reading values of the wrong shape; every reader below turns these into a finding.
+MALFORMED = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError, UnicodeError,
+)  # fmt: skip
+
+
+class Unreadable(Exception):
+    """The file is no bundle; exit code 2."""
+
+
+class Missing(Exception):
+    """There is no such file; exit code 4."""
+
+
+class Broken(Exception):
+    """Something in the bundle does not hold; exit code 6."""
+
+
+# ── 1 JSON and digests ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def parse(data: bytes) -> Any:
+    """JSON value of UTF-8 text; a name that stands twice in one object, NaN and lone surrogates are refused."""
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+    return value
+
+
+def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name stands twice in one JSON object")
+    return value
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def canonical(value: Any) -> str:
+    """RFC 8785 canonical JSON."""
+    if value is None or value is True or value is False or isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int):
+        # Numbers are doubles: one of 2^53 or more was a float that happens to be written without a point.
+        return str(value) if abs(value) < 2**53 else _number(float(value))
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(canonical, value))}]"
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return f"{{{','.join(f'{canonical(name)}:{canonical(value[name])}' for name in names)}}}"
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _number(value: float) -> str:
+    """A float as ECMAScript writes it (ECMA-262, Number::toString), which RFC 8785 demands."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    if value == 0:
+        return "0"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text, point = "".join(map(str, digits)), len(digits) + int(exponent)
+    if len(text) <= point <= 21:
+        out = text + "0" * (point - len(text))
+    elif 0 < point <= 21:
+        out = f"{text[:point]}.{text[point:]}"
+    elif -6 < point <= 0:
+        out = f"0.{'0' * -point}{text}"
+    else:
+        rest = f".{text[1:]}" if len(text) > 1 else ""
+        out = f"{text[0]}{rest}e{'+' if point > 0 else '-'}{abs(point - 1)}"
+    return f"-{out}" if sign else out
+
+
+def digest(data: bytes) -> str:
+    """``sha256:<64 hex digits>``."""
+    return f"sha256:{sha256(data).hexdigest()}"
+
+
+def digest_json(value: Any) -> str:
+    """Digest of the canonical JSON of a value."""
+    return digest(canonical(value).encode("utf-8"))
+
+
+def digest_array(dtype: str, shape: List[int], data: bytes) -> str:
+    """Digest of an array: a line of canonical JSON with dtype and shape, then the little-endian bytes."""
+    return digest(canonical({"dtype": dtype, "shape": shape}).encode("utf-8") + b"\n" + data)
+
+
+def raw_digest(text: Any) -> bytes:
+    """The 32 bytes behind ``sha256:``."""
+    if not isinstance(text, str) or re.fullmatch("sha256:[0-9a-f]{64}", text) is None:
+        raise ValueError(f"{text!r:.80} is no SHA-256 digest")
+    return bytes.fromhex(text[7:])
+
+
+def unbase64(text: Any) -> bytes:
+    """Bytes of standard base64 in its one canonical form."""
+    if isinstance(text, str):
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+        if base64.b64encode(data).decode("ascii") == text:
+            return data
+    raise ValueError("not base64")
+
+
+# ── 2 The package ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+MANIFEST, SIGNATURE = "manifest.json", "manifest.dsse.json"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.@+-]*)*")
+_CHUNK = 1 << 20
+
+
+class Package:
+    """The members of a bundle, a ZIP file or the directory into which somebody unpacked one.
+
+    Nothing is unpacked here. Members are stored without compression, so that nothing can be larger than the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._zip: Optional[zipfile.ZipFile] = None
+        self._root = path
+        self.sizes: Dict[str, int] = {}
+        if path.is_dir():
+            self._scan(path)
+        elif path.exists():
+            self._open(path)
+        else:
+            raise Missing(f"there is no file {path}")
+        if MANIFEST not in self.sizes:
+            raise Unreadable(f"{path} is no bundle: it holds no {MANIFEST}")
+
+    def _scan(self, root: Path) -> None:
+        for folder, folders, files in os.walk(str(root)):
+            for name in folders + files:
+                place = Path(folder, name)
+                inside = place.relative_to(root).as_posix()
+                mode = place.lstat().st_mode
+                if stat.S_ISREG(mode):
+                    self._add(inside, place.stat().st_size)
+                elif not stat.S_ISDIR(mode):
+                    raise Unreadable(f"{inside[:200]!r} is a link or no plain file")
+
+    def _open(self, path: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(str(path))
+            infos = self._zip.infolist()
+        except (zipfile.BadZipFile, OSError, NotImplementedError, *MALFORMED) as error:
+            raise Unreadable(f"{path} is no ZIP file: {error}") from None
+        for info in infos:
+            if info.flag_bits & 0x1:
+                raise Unreadable(f"{info.filename[:200]!r} is encrypted")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise Unreadable(
+                    f"{info.filename[:200]!r} is compressed, which bundles never are; unpack the file yourself and "
+                    "give the directory, if you trust it not to fill your disk"
+                )
+            self._add(info.filename, info.file_size)
+        if sum(self.sizes.values()) > path.stat().st_size:
+            raise Unreadable(f"the members of {path} are larger than the file: they overlap")
+
+    def _add(self, name: str, size: int) -> None:
+        if _NAME.fullmatch(name) is None or len(name) > 300:
+            raise Unreadable(f"{name[:200]!r} cannot be the name of a member")
+        if name in self.sizes:
+            raise Unreadable(f"{name!r} is there twice")
+        self.sizes[name] = size
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Pieces of a member."""
+        if name not in self.sizes:
+            raise Broken(f"{name} is missing")
+        try:
+            source: Any = self._zip.open(name) if self._zip else (self._root / name).open("rb")
+            with source:
+                while True:
+                    piece = source.read(_CHUNK)
+                    if not piece:
+                        return
+                    yield piece
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+            raise Broken(f"{name} cannot be read: {error}") from None
+
+    def read(self, name: str) -> bytes:
+        """A whole member."""
+        return b"".join(self.stream(name))
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Lines of a member, each of which must end in a newline."""
+        rest = b""
+        for piece in self.stream(name):
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from whole
+        if rest:
+            raise Broken(f"the last line of {name} is cut off")
+
+    def json(self, name: str) -> Any:
+        """A member as JSON."""
+        try:
+            return parse(self.read(name))
+        except ValueError as error:
+            raise Broken(f"{name} cannot be read as JSON: {error}") from None
+
+    def digest_of(self, name: str) -> str:
+        """Digest of a member."""
+        state = sha256()
+        for piece in self.stream(name):
+            state.update(piece)
+        return f"sha256:{state.hexdigest()}"
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._zip is not None:
+            self._zip.close()
+
+
+# ── 3 The Merkle tree (RFC 6962 and RFC 9162, section 2.1) ────────────────────────────────────────────────────────
+
+
+def leaf_hash(event_digest: str) -> bytes:
+    """The leaf of an event is the 32 bytes of its digest."""
+    return sha256(b"\x00" + raw_digest(event_digest)).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash of an inner node."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """A tree that grows leaf by leaf."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: List[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        place, node = self.size, leaf
+        while place & 1:
+            node = node_hash(self._peaks.pop(), node)
+            place >>= 1
+        self._peaks.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Hash of the whole tree."""
+        if not self._peaks:
+            return sha256().digest()
+        node = self._peaks[-1]
+        for peak in self._peaks[-2::-1]:
+            node = node_hash(peak, node)
+        return node
+
+
+def included(index: int, size: int, leaf: bytes, proof: List[bytes], root: bytes) -> bool:
+    """Whether the proof shows that the tree holds the leaf there (RFC 9162, section 2.1.3.2)."""
+    if not 0 <= index < size or any(len(value) != 32 for value in proof):
+        return False
+    place, last, node = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            node = node_hash(sibling, node)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            node = node_hash(node, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and node == root
+
+
+def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: List[bytes]) -> bool:
+    """Whether the proof shows that the new tree begins with the old one (RFC 9162, section 2.1.4.2)."""
+    if not 0 <= old <= new or any(len(value) != 32 for value in proof):
+        return False
+    if old == new:
+        return not proof and old_root == new_root
+    if old == 0:
+        return not proof and old_root == sha256().digest()
+    path = ([old_root] if old & (old - 1) == 0 else []) + proof
+    if not path:
+        return False
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    old_node = new_node = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            old_node, new_node = node_hash(sibling, old_node), node_hash(sibling, new_node)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            new_node = node_hash(new_node, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and old_node == old_root and new_node == new_root
+
+
+# ── 4 Keys and signatures ─────────────────────────────────────────────────────────────────────────────────────────
+
+_FIELD = 2**255 - 19
+# y of the points of small order, little-endian: with such a key anybody makes signatures that verify.
+_SMALL_ORDER = (
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+)
+
+
+class Key:
+    """An Ed25519 public key of an actor, and the events between which it is valid."""
+
+    def __init__(self, raw: bytes, actor: str = "", since: int = 0) -> None:
+        y = int.from_bytes(raw, "little") & (2**255 - 1)
+        if len(raw) != 32 or y >= _FIELD or y.to_bytes(32, "little").hex() in _SMALL_ORDER:
+            raise ValueError("not an Ed25519 public key")
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        self.raw, self.actor, self.since = raw, actor, since
+        self.until: Optional[int] = None
+        self.key_id = digest(raw)
+        self._key = Ed25519PublicKey.from_public_bytes(raw)
+
+    def signed(self, data: bytes, signature: bytes) -> bool:
+        """Whether the key made this signature."""
+        from cryptography.exceptions import InvalidSignature
+
+        try:
+            self._key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class Keys:
+    """Follows the public keys through the events.
+
+    A key is valid from the event that announces it to the one that retires it, which are `actor.added`,
+    `actor.key_rotated` and `actor.deactivated`. The first event is signed with the key that it announces.
+    """
+
+    def __init__(self) -> None:
+        self.all: Dict[str, Key] = {}
+        self.signed = 0
+        self.last_signed: Dict[str, int] = {}
+        self._valid: Dict[str, Dict[str, Key]] = {}
+
+    def read(self, event: Event) -> Optional[str]:
+        """Take an event; why its signature does not hold, or None."""
+        if event.seq == 1 and event.action == "actor.added":
+            self._announce(event, event.payload["actor"]["key"])
+        problem = self._problem(event)
+        if problem is None:
+            self._follow(event)
+        return problem
+
+    def valid(self, actor: str) -> Dict[str, Key]:
+        """Keys of an actor that are valid after the last event."""
+        return self._valid.get(actor, {})
+
+    def note_keys(self, origin: str) -> Dict[str, List[Key]]:
+        """Keys by the names under which notes are signed."""
+        found: Dict[str, List[Key]] = {}
+        for key in self.all.values():
+            found.setdefault(f"{origin}/{key.actor.replace('+', '%2B')}", []).append(key)
+        return found
+
+    def table(self) -> List[Dict[str, Any]]:
+        """What keys.json must say."""
+        return [
+            {
+                "actor": key.actor,
+                "key_id": key.key_id,
+                "public_key": base64.b64encode(key.raw).decode("ascii"),
+                "valid_from": key.since,
+                "valid_until": key.until,
+            }
+            for key in self.all.values()
+        ]
+
+    def _problem(self, event: Event) -> Optional[str]:
+        if event.key_id is None and event.signature is None and event.action.endswith(".refused"):
+            return None  # a refusal is recorded even if its actor has no valid key
+        if event.key_id is None or event.signature is None:
+            return "is not signed"
+        key = self._valid.get(event.actor, {}).get(event.key_id)
+        if key is None:
+            return f"is signed with a key that was not {event.actor}'s at that point"
+        if not key.signed(event.signed_bytes, unbase64(event.signature)):
+            return f"has a signature that is not {event.actor}'s"
+        self.signed += 1
+        self.last_signed[key.key_id] = event.seq
+        return None
+
+    def _follow(self, event: Event) -> None:
+        name = event.subject.partition(":")[2]
+        if event.action == "actor.added" and event.seq > 1:
+            self._announce(event, event.payload["actor"]["key"])
+        elif event.action == "actor.key_rotated":
+            for key_id in event.payload["retired"]:
+                self._end(self._valid[name].pop(key_id, None), event.seq)
+            self._announce(event, event.payload["key"])
+        elif event.action == "actor.deactivated":
+            for key in self._valid.pop(name, {}).values():
+                self._end(key, event.seq)
+
+    @staticmethod
+    def _end(key: Optional[Key], seq: int) -> None:
+        if key is not None:
+            key.until = seq
+
+    def _announce(self, event: Event, facts: Any) -> None:
+        name = event.subject.partition(":")[2]
+        key = Key(unbase64(facts["public_key"]), name, event.seq)
+        if key.key_id != facts["key_id"] or key.key_id in self.all:
+            raise ValueError("the key has another id, or was announced before")
+        self.all[key.key_id] = key
+        self._valid.setdefault(name, {})[key.key_id] = key
+
+
+class Head(NamedTuple):
+    """A signed tree head (C2SP signed-note and tlog-checkpoint)."""
+
+    origin: str
+    size: int
+    root: bytes
+    time: str
+    text: str
+    signatures: List[Tuple[str, bytes, bytes]]
+
+
+def read_note(data: bytes) -> Head:
+    """Read a checkpoint without checking its signatures."""
+    note = data.decode("utf-8")
+    text, blank, tail = note.rpartition("\n\n")
+    lines = text.split("\n")
+    if (
+        not blank
+        or not tail.endswith("\n")
+        or len(lines) != 4
+        or re.search("[\x00-\x09\x0b-\x1f]", note)
+    ):
+        raise ValueError("it is no checkpoint")
+    if re.fullmatch("0|[1-9][0-9]{0,18}", lines[1]) is None or not lines[3].startswith("time "):
+        raise ValueError("it is no checkpoint")
+    root, signatures = unbase64(lines[2]), []
+    for line in tail[:-1].split("\n"):
+        found = re.fullmatch("— ([^ ]+) ([^ ]+)", line)
+        if found is None:
+            raise ValueError("a signature line of the checkpoint cannot be read")
+        value = unbase64(found[2])
+        signatures.append((found[1], value[:4], value[4:]))
+    if len(root) != 32 or len(signatures) > 100:
+        raise ValueError("it is no checkpoint")
+    return Head(lines[0], int(lines[1]), root, lines[3][5:], text + "\n", signatures)
+
+
+def note_signers(head: Head, keys: Dict[str, List[Key]], pinned: Sequence[Key] = ()) -> List[Key]:
+    """The known keys that signed a checkpoint; a false signature under a known name is a finding."""
+    found = []
+    for name, key_hash, signature in head.signatures:
+        for key in [*keys.get(name, []), *pinned]:
+            if sha256(name.encode("utf-8") + b"\n\x01" + key.raw).digest()[:4] == key_hash:
+                if not key.signed(head.text.encode("utf-8"), signature):
+                    raise Broken(f"the signature of {name} on the checkpoint does not hold")
+                found.append(key)
+    if not found:
+        raise Broken("no key of this ledger signed the checkpoint")
+    return found
+
+
+def open_envelope(value: Any, keys: Dict[str, Key]) -> Tuple[Dict[str, Any], Key]:
+    """The in-toto statement in a DSSE envelope, and the key of `keys` that signed it."""
+    kind, payload = value["payloadType"], unbase64(value["payload"])
+    if kind != "application/vnd.in-toto+json" or len(value["signatures"]) != 1:
+        raise Broken("it is not an in-toto statement with one signature")
+    signature = value["signatures"][0]
+    key = keys.get(signature["keyid"])
+    if key is None:
+        raise Broken("it is not signed with a key that was valid when the bundle was made")
+    name = kind.encode("utf-8")
+    if not key.signed(
+        b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload), unbase64(signature["sig"])
+    ):
+        raise Broken(f"the signature on it is not that of key {short(key.key_id)}")
+    statement = parse(payload)
+    if statement["_type"] != "https://in-toto.io/Statement/v1":
+        raise Broken("it is not an in-toto statement of version 1")
+    return statement, key
+
+
+def short(text: str) -> str:
+    """The first twelve hex digits, for people."""
+    return text[7:19]
+
+
+# ── 5 Replaying the events ────────────────────────────────────────────────────────────────────────────────────────
+
+GENESIS = f"sha256:{'0' * 64}"
+_FIELDS = {
+    "action",
+    "actor",
+    "at",
+    "key_id",
+    "payload",
+    "prev_digest",
+    "seq",
+    "signature",
+    "subject",
+}
+
+
+class Event(NamedTuple):
+    """An entry of the ledger."""
+
+    action: str
+    actor: str
+    at: str
+    key_id: Optional[str]
+    payload: Any
+    prev_digest: str
+    seq: int
+    signature: Optional[str]
+    subject: str
+    digest: str
+    signed_bytes: bytes
+
+
+def read_event(line: bytes) -> Event:
+    """Read an entry, which must be written in the one canonical way."""
+    fields = parse(line)
+    if (
+        not isinstance(fields, dict)
+        or set(fields) != _FIELDS
+        or canonical(fields).encode("utf-8") != line
+    ):
+        raise ValueError("it is not an entry in canonical JSON")
+    for name in ("action", "actor", "at", "prev_digest", "subject"):
+        if not isinstance(fields[name], str):
+            raise ValueError(f"{name} is no text")
+    for name in ("key_id", "signature"):
+        if not isinstance(fields[name], (str, type(None))):
+            raise ValueError(f"{name} is no text")
+    if (
+        type(fields["seq"]) is not int
+        or fields["seq"] < 1
+        or not isinstance(fields["payload"], dict)
+    ):
+        raise ValueError("it has no number or no payload")
+    unsigned = {name: value for name, value in fields.items() if name != "signature"}
+    signed = b"governance.event.v1\n" + canonical(unsigned).encode("utf-8")
+    return Event(**fields, digest=digest(line), signed_bytes=signed)
+
+
+# state → what can be done in it → the state afterwards
+TRANSITIONS = {
+    "filed": {"prepared": "prepared", "rejected": "rejected", "withdrawn": "withdrawn", "extended": "filed"},
+    "prepared": {
+        "prepared": "prepared", "evaluated": "prepared", "endorsed": "prepared", "approved": "approved",
+        "rejected": "rejected", "withdrawn": "withdrawn", "extended": "prepared",
+    },
+    "approved": {
+        "prepared": "prepared", "evaluated": "approved", "withdrawn": "withdrawn", "extended": "approved",
+        "applied": "applied",
+    },
+    "applied": {
+        "evaluated": "applied", "extended": "applied", "released": "released", "reinstated": "reinstated",
+    },
+    "released": {"evaluated": "released", "reinstated": "reinstated", "closed": "closed"},
+    "reinstated": {
+        "prepared": "prepared", "evaluated": "reinstated", "withdrawn": "withdrawn", "extended": "reinstated",
+        "applied": "applied",
+    },
+    "rejected": {},
+    "withdrawn": {},
+    "closed": {"reinstated": "reinstated"},
+}  # fmt: skip
+# What concerns the file of a case and not the case itself; possible in every state.
+ALWAYS = ("attached", "held", "hold_lifted", "redacted")
+
+# permission → roles that have it
+PERMISSIONS = {
+    "actor.manage": {"admin"},
+    "actor.rotate-own-key": {"admin", "approver", "auditor", "compliance", "mlops"},
+    "policy.adopt": {"admin"},
+    "checkpoint.take": {"admin", "auditor", "mlops"},
+    "audit.export": {"admin", "auditor", "compliance"},
+    "request.attach": {"admin", "compliance"},
+    "request.hold": {"admin", "compliance"},
+    "request.redact": {"admin", "compliance"},
+    "request.break-glass": {"admin"},
+    "model.register": {"admin", "mlops"},
+    "dataset.add": {"admin", "compliance", "mlops"},
+    "request.file": {"admin", "compliance"},
+    "request.prepare": {"admin", "mlops"},
+    "request.evaluate": {"admin", "auditor", "mlops"},
+    "request.decide": {"admin", "approver"},
+    "request.withdraw": {"admin", "compliance"},
+    "request.extend": {"admin", "approver", "compliance"},
+    "request.close": {"admin", "compliance"},
+    "version.apply": {"admin", "mlops"},
+    "version.evaluate": {"admin", "auditor", "mlops"},
+    "version.promote": {"admin", "mlops"},
+    "version.rollback": {"admin", "mlops"},
+    "version.export": {"admin", "auditor", "mlops"},
+}
+
+# action → what its actor had to be allowed, where one permission decides
+PERMISSION_OF = {
+    "policy.adopted": "policy.adopt",
+    "checkpoint.taken": "checkpoint.take",
+    "bundle.exported": "audit.export",
+    "actor.added": "actor.manage",
+    "actor.deactivated": "actor.manage",
+    "dataset.added": "dataset.add",
+    "model.registered": "model.register",
+    "version.evaluated": "version.evaluate",
+    "version.exported": "version.export",
+    "request.filed": "request.file",
+    "request.prepared": "request.prepare",
+    "request.evaluated": "request.evaluate",
+    "request.rejected": "request.decide",
+    "request.withdrawn": "request.withdraw",
+    "request.extended": "request.extend",
+    "request.closed": "request.close",
+    "request.attached": "request.attach",
+    "request.held": "request.hold",
+    "request.hold_lifted": "request.hold",
+    "request.redacted": "request.redact",
+}
+
+# Events that change nothing that is followed here.
+_SILENT = {
+    "version.intended",
+    "version.alias_intended",
+    "version.exported",
+    "bundle.exported",
+    "report.exported",
+}
+
+
+class Case:
+    """What the events say of a request."""
+
+    def __init__(self, facts: Dict[str, Any]) -> None:
+        self.facts = facts
+        self.state = "filed"
+        self.due_at = facts["due_at"]
+        self.prepared_by: Optional[str] = None
+        self.projector: Optional[str] = None
+        self.report: Optional[str] = None
+        self.approvers: List[str] = []
+        self.approved: Optional[str] = None
+        self.held = False
+        self.redacted = False
+
+    def scopes(self) -> List[str]:
+        """What each target forgets: a class, a class in one domain, a whole domain."""
+        found = []
+        for target in self.facts["targets"]:
+            everywhere = "class" if target["domain"] is None else "class-in-domain"
+            found.append("domain" if target["class"] is None else everywhere)
+        return found
+
+
+class Replay:
+    """States, roles and rules as the events make them, and every record that they announce.
+
+    Attributes:
+        cases: by request.
+        said: records that the events announce, by kind, each with its owner, in order.
+        loud: what everybody who reads the bundle must know.
+    """
+
+    KINDS = (
+        "decisions",
+        "projectors",
+        "reports",
+        "versions",
+        "models",
+        "datasets",
+        "policies",
+        "texts",
+    )
+
+    def __init__(self, complete: bool) -> None:
+        self.cases: Dict[int, Case] = {}
+        self.roles: Dict[str, Set[str]] = {}
+        self.rules: Dict[str, Any] = {}
+        self.policy: Optional[str] = None
+        self.said: Dict[str, List[Tuple[Any, Any]]] = {kind: [] for kind in self.KINDS}
+        self.loud: List[str] = []
+        self.unknown: Set[str] = set()
+        self._complete = complete
+        self._aliases: Dict[Tuple[str, str], Optional[int]] = {}
+
+    def read(self, event: Event) -> Iterator[str]:
+        """Take the next event: what is wrong with it."""
+        try:
+            permission = self._permission(event)
+            if permission and not PERMISSIONS[permission] & self.roles.get(event.actor, set()):
+                yield f"{event.actor} had no role for {permission}"
+            yield from self._apply(event)
+        except MALFORMED as error:
+            yield f"{event.action} makes no sense there ({type(error).__name__}: {str(error)[:80]})"
+
+    def _permission(self, event: Event) -> Optional[str]:
+        if event.seq == 1 or event.action.endswith(".refused"):
+            return None
+        if event.action == "actor.key_rotated":
+            return (
+                "actor.rotate-own-key"
+                if event.subject == f"actor:{event.actor}"
+                else "actor.manage"
+            )
+        if event.action in ("request.endorsed", "request.approved"):
+            return (
+                "request.break-glass"
+                if event.payload["decision"]["break_glass"]
+                else "request.decide"
+            )
+        if event.action == "version.promoted":
+            return "version.rollback" if event.payload.get("rollback") else "version.promote"
+        if event.action in ("version.registered", "version.intended"):
+            return "version.apply"
+        return PERMISSION_OF.get(event.action)
+
+    def _apply(self, event: Event) -> Iterator[str]:
+        kind, _, name = event.subject.partition(":")
+        payload, action = event.payload, event.action
+        if action == f"{kind}.refused":
+            return
+        if action == "actor.added":
+            self.roles[name] = set(payload["actor"]["roles"])
+        elif action == "actor.deactivated":
+            self.roles[name] = set()
+        elif action == "policy.adopted":
+            if digest_json(payload["content"]) != payload["policy"]["digest"]:
+                yield "the policy has another digest than the event says"
+            self.rules, self.policy = payload["content"], payload["policy"]["digest"]
+            self.said["policies"].append((self.policy, payload["content"]))
+        elif action == "dataset.added":
+            self.said["datasets"].append((name, payload["dataset"]))
+        elif action == "model.registered":
+            self.said["models"].append((name, payload["model"]))
+            self._aliases[name, "champion"] = payload["version"]["number"]
+            yield from self._version(name, payload["version"])
+        elif action == "version.registered":
+            yield from self._version(name.rpartition("/")[0], payload["version"])
+            for report in payload["reports"]:
+                self.said["reports"].append((event.subject, report))
+        elif action == "version.evaluated":
+            self.said["reports"].append((event.subject, payload["report"]))
+        elif action in ("version.promoted", "version.nominated"):
+            model, _, number = name.rpartition("/")
+            before = self._aliases.get((model, payload["alias"]))
+            if payload["to"] != int(number) or (self._complete and payload["from"] != before):
+                yield "the alias was elsewhere"
+            self._aliases[model, payload["alias"]] = int(number)
+        elif action == "request.filed":
+            self._file(event, int(name))
+        elif kind == "request":
+            yield from self._move(event, int(name))
+        elif action not in _SILENT and action not in ("actor.key_rotated", "checkpoint.taken"):
+            self.unknown.add(action)
+
+    def _file(self, event: Event, number: int) -> None:
+        facts = event.payload["request"]
+        if number in self.cases or facts["filed_by"] != event.actor:
+            raise ValueError("filed twice, or by somebody else")
+        self.cases[number] = Case(facts)
+        self._texts(event)
+
+    def _version(self, model: str, facts: Any) -> Iterator[str]:
+        if len(facts["active_requests"]) != len(facts["projectors"]):
+            raise ValueError("not one projector for each request")
+        for number, projector in zip(facts["active_requests"], facts["projectors"]):
+            case = self.cases.get(number)
+            if case is None or case.approved != projector:
+                yield f"version {facts['number']} holds an edit of request {number} that was not approved"
+        self.said["versions"].append((model, facts))
+
+    def _move(self, event: Event, number: int) -> Iterator[str]:
+        """A step of a request along the transition table."""
+        action, payload = event.action[len("request.") :], event.payload
+        case = self.cases[number]
+        before = case.state
+        after = before if action in ALWAYS else TRANSITIONS[before].get(action)
+        if after is None:
+            yield f"request {number} was {before} and could not be {action}"
+            after = before
+        if (payload.get("from", before), payload.get("to", after)) != (before, after):
+            yield f"it says {payload.get('from')} → {payload.get('to')}, but the events before it lead to {before}"
+        case.state = after
+        if action == "prepared":
+            case.prepared_by, case.projector = event.actor, payload["projector"]["digest"]
+            case.report = payload["report"]["digest"]
+            case.approvers, case.approved = [], None
+            self.said["projectors"].append((number, payload["projector"]))
+            self.said["reports"].append((event.subject, payload["report"]))
+        elif action == "evaluated":
+            self.said["reports"].append((event.subject, payload["report"]))
+        elif action in ("endorsed", "approved", "rejected"):
+            yield from self._decision(event, number, action, case)
+        elif action == "extended":
+            case.due_at = payload["due_at"]
+        elif action in ("held", "hold_lifted"):
+            case.held = action == "held"
+        elif action == "redacted":
+            if case.held:
+                yield "a legal hold forbids to redact it"
+            case.redacted = True
+        self._texts(event)
+
+    def _decision(self, event: Event, number: int, action: str, case: Case) -> Iterator[str]:
+        """Bound to what was measured, by the policy of that time, four eyes, quorum."""
+        facts = event.payload["decision"]
+        self.said["decisions"].append((number, facts))
+        if (facts["projector_digest"], facts["report_digest"]) != (case.projector, case.report):
+            yield "the decision is about another projector or report than the newest"
+        if facts["actor"] != event.actor or facts["policy_digest"] != self.policy:
+            yield "the decision names another actor or policy than those of that time"
+        ruling = "rejection" if action == "rejected" else "approval"
+        if facts["ruling"] != ruling:
+            yield f"the decision says {facts['ruling']}, the event {action}"
+        if action == "rejected":
+            return
+        case.approvers.append(event.actor)
+        if action == "approved":
+            case.approved = case.projector
+        if facts["break_glass"]:
+            self.loud.append(
+                f"BREAK-GLASS: {event.actor} approved request {number} without four eyes and quorum (event "
+                f"{event.seq}, {event.at[:10]})"
+            )
+            return
+        if event.actor in (case.facts["filed_by"], case.prepared_by):
+            yield f"four eyes: {event.actor} filed or prepared request {number} and approved it too"
+        if case.approvers.count(event.actor) > 1:
+            yield f"{event.actor} approved the same preparation twice"
+        needed = quorum(self.rules, case)
+        if action == "approved" and len(case.approvers) < needed:
+            yield f"{len(case.approvers)} approved, but the policy demanded {needed}"
+
+    def _texts(self, event: Event) -> None:
+        for text in event.payload.get("texts", ()):
+            self.said["texts"].append((event.subject, (text["kind"], text["commitment"])))
+
+
+def quorum(rules: Dict[str, Any], case: Case) -> int:
+    """How many must approve a request; the largest number that applies counts."""
+    table = rules["quorum"]
+    numbers = [table["default"], table["basis"].get(case.facts["basis"], 0)]
+    return int(max(numbers + [table["scope"].get(scope, 0) for scope in case.scopes()]))
+
+
+# ── 6 The records ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Arrays:
+    """The matrices of the bundle, by digest."""
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        self.table: Dict[str, Any] = package.json("arrays.json")
+        self.used: Set[str] = set()
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with their bytes."""
+        for name, entry in self.table.items():
+            file = f"arrays/{name[7:]}.bin"
+            if file not in self._package.sizes:
+                yield f"{file} is missing"
+            elif digest_array(entry["dtype"], entry["shape"], self._package.read(file)) != name:
+                yield f"{file} has other bytes than its digest says"
+
+    def use(self, name: str) -> bool:
+        """Whether the bundle has this array; remembers that something refers to it."""
+        self.used.add(name)
+        return name in self.table
+
+    def rows(self, name: str) -> List[List[float]]:
+        """The rows of a float64 matrix."""
+        entry = self.table[name]
+        count, width = entry["shape"]
+        values = array("d")
+        values.frombytes(self._package.read(f"arrays/{name[7:]}.bin"))
+        if sys.byteorder == "big":
+            values.byteswap()
+        if (
+            entry["dtype"] != "float64"
+            or len(values) != count * width
+            or not all(map(math.isfinite, values))
+        ):
+            raise Broken(f"array {short(name)} is no matrix of finite float64 numbers")
+        return [list(values[start * width : (start + 1) * width]) for start in range(count)]
+
+
+def factors_digest(row: Dict[str, Any]) -> str:
+    """Digest of P − I = A B from the digests of A and B."""
+    return digest_json({"a": row["factor_a"], "b": row["factor_b"]})
+
+
+def text_factors(recipe: Dict[str, Any]) -> List[str]:
+    """Factors of the edit of the text tower, if there is one."""
+    factors = recipe.get("text_factors")
+    return [] if factors is None else [factors["a"], factors["b"]]
+
+
+class Records:
+    """The tables of the bundle, each held against what the events announce."""
+
+    def __init__(self, package: Package, replay: Replay) -> None:
+        self._package, self._said = package, replay.said
+        self._cases = replay.cases
+        self._replay = replay
+        self.arrays = Arrays(package)
+        self.requests = package.json("requests.json")
+        self.decisions = package.json("decisions.json")
+        self.projectors = package.json("projectors.json")
+        self.versions = package.json("versions.json")
+        self.models = package.json("models.json")
+        self.datasets = package.json("datasets.json")
+        self.policy = package.json("policy.json")
+
+    def check(self) -> Iterator[str]:
+        """Everything that does not have the digest it claims, or of which the events say something else."""
+        yield from self._tables()
+        yield from self.arrays.check()
+        for model in self.models:
+            facts = model["facts"]
+            if digest_json(model["labels"]) != facts["labels_digest"]:
+                yield f"the label space of model {facts['name']} has another digest"
+            yield from self._missing(
+                f"model {facts['name']}", facts["bank_rows"], facts["bank_scores"]
+            )
+        for row in self.projectors:
+            name = f"the projector of request {row['request']}"
+            made = digest_json({"recipe": row["recipe"], "factors": factors_digest(row)})
+            if made != row["facts"]["digest"]:
+                yield f"{name}: recipe or factors have another digest"
+            rows = [chosen["rows"] for chosen in row["recipe"]["prototypes"] if "rows" in chosen]
+            used = [row["factor_a"], row["factor_b"], *rows, *text_factors(row["recipe"])]
+            yield from self._missing(name, *used)
+        for row in self.versions:
+            yield from self._version(row)
+        if set(self.arrays.table) != self.arrays.used:
+            yield "arrays.json lists an array that nothing refers to"
+        yield from self._reports()
+
+    def _tables(self) -> Iterator[str]:
+        said = self._said
+        tables = {
+            "decisions.json": (
+                said["decisions"],
+                [(row["request"], row["facts"]) for row in self.decisions],
+            ),
+            "projectors.json": (
+                said["projectors"],
+                [(row["request"], row["facts"]) for row in self.projectors],
+            ),
+            "versions.json": (
+                said["versions"],
+                [(row["model"], row["facts"]) for row in self.versions],
+            ),
+            "models.json": (
+                said["models"],
+                [(row["facts"]["name"], row["facts"]) for row in self.models],
+            ),
+            "datasets.json": (
+                said["datasets"],
+                [(row["facts"]["name"], row["facts"]) for row in self.datasets],
+            ),
+        }
+        for name, (announced, listed) in tables.items():
+            if announced != listed:
+                yield f"{name} holds other records than the events announce"
+        states = [
+            (number, {**case.facts, "due_at": case.due_at}, case.state, case.held, case.redacted)
+            for number, case in sorted(self._cases.items())
+        ]
+        if states != [
+            (r["id"], r["facts"], r["state"], r["held"], r["redacted"]) for r in self.requests
+        ]:
+            yield "requests.json says other things of the requests than their events"
+        policies = dict(said["policies"])
+        if self.policy != {"in_force": self._replay.policy, "policies": policies}:
+            yield "policy.json holds other policies than were adopted, or names another in force"
+
+    def _version(self, row: Dict[str, Any]) -> Iterator[str]:
+        facts = row["facts"]
+        name = f"version {facts['number']} of {row['model']}"
+        model = next((m["facts"] for m in self.models if m["facts"]["name"] == row["model"]), None)
+        if model is None:
+            yield f"{name}: its model is missing"
+            return
+        if digest_json(row["recipe"]) != facts["recipe"]:
+            yield f"{name}: its recipe has another digest than its event says"
+        identity = {
+            "base_weights": model["weights_digest"],
+            "labels": model["labels_digest"],
+            "factors": factors_digest(row),
+            "text_factors": text_factors(row["recipe"]),
+            "projectors": sorted(facts["projectors"]),
+        }
+        if digest_json(identity) != facts["digest"]:
+            yield f"{name}: active set or factors have another digest"
+        yield from self._missing(
+            name, row["factor_a"], row["factor_b"], *text_factors(row["recipe"])
+        )
+
+    def _missing(self, name: str, *digests: str) -> Iterator[str]:
+        for value in digests:
+            if not self.arrays.use(value):
+                yield f"{name}: the array {short(value)} is missing"
+
+    def _reports(self) -> Iterator[str]:
+        wanted = {
+            f"reports/{facts['digest'][7:]}.json": facts["digest"]
+            for _, facts in self._said["reports"]
+        }
+        for name in self._package.sizes:
+            if name.startswith("reports/") and name not in wanted:
+                yield f"{name}: no event speaks of this report"
+        for name, value in wanted.items():
+            if name not in self._package.sizes:
+                yield f"{name}: this report is missing"
+            elif self._package.digest_of(name) != value:
+                yield f"{name}: the report has another digest than the event says"
+
+    def texts(self) -> Tuple[int, int, List[str]]:
+        """Open the commitments to private texts: how many were committed to, how many opened, what is wrong."""
+        commitments = {
+            commitment: (owner, kind) for owner, (kind, commitment) in self._said["texts"]
+        }
+        if "texts.json" not in self._package.sizes:
+            return len(commitments), 0, []
+        problems = []
+        opened = self._package.json("texts.json")
+        if not isinstance(opened, list):
+            raise ValueError("texts.json is no list")
+        for text in opened:
+            what, data = f"a {text['kind']} of request {text['request']}", unbase64(text["content"])
+            content = {"content": digest(data), "kind": text["kind"], "name": text["name"]}
+            if digest_json([text["salt"], content]) != text["commitment"]:
+                problems.append(f"{what} is not what the log committed to")
+            elif commitments.get(text["commitment"]) != (
+                f"request:{text['request']}",
+                text["kind"],
+            ):
+                problems.append(f"{what} is in no event of that request")
+            elif text["words"] is not None and text["words"].encode("utf-8") != data:
+                problems.append(f"{what} reads otherwise than its content")
+        return len(commitments), len(opened), problems
+
+
+# ── 7 The matrix ──────────────────────────────────────────────────────────────────────────────────────────────────
+#
+# A version multiplies image features by P = I + A B, with A d × k and B k × d. Each row f of the stacked forgotten rows
+# F belongs to the requests whose targets cover it; row i of B is where f_i is sent, less f_i, and column i of A says
+# how much of it a feature has. So P − I is the sum over the requests of the blocks A_r B_r. The rows of B follow from
+# the prompt bank and the recipes alone and are computed again. A is the solution of
+#     (Fᵀ W F + Rᵀ V R + μ I) A = Fᵀ W
+# with R the retained rows, W and V diagonal weights, which is checked by inserting A; μ is positive, so A is unique.
+
+Pair = Tuple[str, Optional[str]]
+CLOSE = 1e-9
+MOST = 400_000_000
+"""Multiplications that a check may need; plain Python does some 40 million a second."""
+
+
+def dot(left: Sequence[float], right: Sequence[float]) -> float:
+    """Inner product."""
+    return float(sum(map(mul, left, right)))
+
+
+def length(vector: Sequence[float]) -> float:
+    """Euclidean norm."""
+    return math.sqrt(dot(vector, vector))
+
+
+def add(left: Sequence[float], right: Sequence[float], factor: float = 1.0) -> List[float]:
+    """Sum of `left` and `factor` times `right`."""
+    return [x + factor * y for x, y in zip(left, right)]
+
+
+def mean(rows: Sequence[Sequence[float]]) -> List[float]:
+    """Mean of rows."""
+    return [sum(column) / len(rows) for column in zip(*rows)]
+
+
+class Bank:
+    """The prompt bank of a model: a unit row for each (class, domain), first those without a domain."""
+
+    def __init__(
+        self, labels: Dict[str, Any], rows: List[List[float]], scores: List[List[float]]
+    ) -> None:
+        self.classes: List[str] = labels["classes"]
+        self.pairs: List[Pair] = [(c, d) for d in [None, *labels["domains"]] for c in self.classes]
+        self.rows, self.scores = rows, scores
+        if not len(rows) == len(scores) == len(self.pairs):
+            raise Broken("the prompt bank has another number of rows than its label space")
+
+
+class Edit:
+    """One request's part of a version."""
+
+    def __init__(self, request: int, recipe: Dict[str, Any], arrays: Arrays) -> None:
+        self.request = request
+        self.targets: List[Dict[str, Any]] = recipe["targets"]
+        self.recipe: Dict[str, Any] = recipe["hyperparameters"]
+        self.prototypes: Dict[str, Tuple[List[Pair], List[List[float]]]] = {}
+        for chosen in recipe["prototypes"]:
+            if "rows" in chosen:
+                source = digest_json({"pairs": chosen["pairs"], "rows": chosen["rows"]})
+                pairs = [(label, domain) for label, domain in chosen["pairs"]]
+                self.prototypes[source] = (pairs, arrays.rows(chosen["rows"]))
+
+    def covers(self, pair: Pair) -> bool:
+        """Whether a target of the request covers the (class, domain)."""
+        label, domain = pair
+        return any(
+            t["class"] in (None, label) and t["domain"] in (None, domain) for t in self.targets
+        )
+
+    def for_text(self) -> Edit:
+        """The same request for the text tower: text rows only, towards the plain mean of the retained rows."""
+        other: Edit = object.__new__(Edit)
+        kept = (
+            self.recipe if self.recipe["lambda_retain"] > 0 else {"lambda_retain": 10.0, "mu": 0.1}
+        )
+        plain = {"overshoot": 1.0, "sibling_weight": 1.0, "contraction": 1.0, "shift": 0.0}
+        plain = {**plain, "lambda_retain": kept["lambda_retain"], "mu": kept["mu"]}
+        other.request, other.targets, other.prototypes = self.request, self.targets, {}
+        other.recipe = {**self.recipe, **plain, "method": "redirect"}
+        return other
+
+
+_STRENGTH = ("nullspace", "multimodal", "ccup", "redirect")
+
+
+def _priority(recipe: Dict[str, Any]) -> Tuple[float, ...]:
+    """Of several requests that cover a row the strongest decides."""
+    names = ("lambda_forget", "overshoot", "contraction", "shift")
+    return (
+        recipe["strength"],
+        _STRENGTH.index(recipe["method"]),
+        *(recipe[name] for name in names),
+    )
+
+
+class Problem:
+    """What a version had to solve, from the prompt bank and the recipes of its requests."""
+
+    def __init__(self, bank: Bank, edits: List[Edit]) -> None:
+        self.bank, self.edits = bank, edits
+        self.owners: Dict[int, Dict[str, Any]] = {}
+        for place, pair in enumerate(bank.pairs):
+            recipes = [edit.recipe for edit in edits if edit.covers(pair)]
+            if recipes:
+                self.owners[place] = max(recipes, key=_priority)
+        places = {pair: place for place, pair in enumerate(bank.pairs)}
+        stacked = {source: chosen for edit in edits for source, chosen in edit.prototypes.items()}
+        rows: List[Tuple[Pair, Optional[str], List[float]]] = [
+            (pair, None, row) for pair, row in zip(bank.pairs, bank.rows)
+        ]
+        for source in sorted(stacked):
+            rows += [(pair, source, row) for pair, row in zip(*stacked[source])]
+        self.lost = [row for row in rows if places[row[0]] in self.owners]
+        self.kept = [(n, row) for n, row in enumerate(rows) if places[row[0]] not in self.owners]
+        decided = [self.owners[places[pair]] for pair, _, _ in self.lost]
+        self.weights: List[float] = [recipe["lambda_forget"] for recipe in decided]
+        self.mu: float = min((e.recipe["mu"] for e in edits if e.recipe["mu"] > 0), default=0.0)
+        self._fates()
+        self.moves = [
+            [recipe["strength"] * value for value in self._move(places[pair], recipe, row)]
+            for (pair, _, row), recipe in zip(self.lost, decided)
+        ]
+        self._hold()
+
+    def requests_of(self, pair: Pair) -> List[int]:
+        """Whose rows those of a pair are."""
+        return [edit.request for edit in self.edits if edit.covers(pair)]
+
+    def _fates(self) -> None:
+        retained = [pair for n, pair in enumerate(self.bank.pairs) if n not in self.owners]
+        self._classes, self._domains = (
+            {pair[0] for pair in retained},
+            {pair[1] for pair in retained},
+        )
+        self._anchors: Dict[Optional[str], List[float]] = {}
+        self._sink: Optional[List[float]] = None
+
+    def _move(self, place: int, recipe: Dict[str, Any], row: List[float]) -> List[float]:
+        """Where a row is sent at full strength, less the row."""
+        if recipe["method"] != "redirect":
+            return [-value for value in row]
+        label, domain = self.bank.pairs[place]
+        way = add(self._anchor(domain), self.bank.rows[place], -1.0)
+        if domain not in self._domains:  # nothing is retained in its domain
+            sink = [recipe["shift"] * value for value in self._direction()]
+            return add(sink, way, recipe["contraction"])
+        if label in self._classes:  # its class is retained in other domains
+            return [recipe["overshoot"] * value for value in way]
+        return way
+
+    def _anchor(self, domain: Optional[str]) -> List[float]:
+        if domain not in self._anchors:
+            rows = [n for n, pair in enumerate(self.bank.pairs) if pair[1] == domain]
+            chosen = [n for n in rows if n not in self.owners] or rows
+            self._anchors[domain] = mean([self.bank.rows[n] for n in chosen])
+        return self._anchors[domain]
+
+    def _direction(self) -> List[float]:
+        """Direction of the retained class that the shortest vector reaches: E = Yᵀ (R Rᵀ + I)⁻¹ R."""
+        if self._sink is None:
+            rows, classes = self.bank.rows, len(self.bank.classes)
+            candidates = [n for n in range(classes) if n not in self.owners]
+            lower = cholesky(
+                [
+                    [dot(x, y) + (i == j) for j, y in enumerate(rows[: i + 1])]
+                    for i, x in enumerate(rows)
+                ]
+            )
+            columns = list(zip(*rows))
+            best: Tuple[float, List[float]] = (math.inf, [0.0] * len(rows[0]))
+            for number in candidates:
+                label = [float(n % classes == number) - 1 / classes for n in range(len(rows))]
+                weights = solve(lower, label)
+                direction = [dot(weights, column) for column in columns]
+                best = min(best, (length(direction), direction))
+            self._sink = best[1]
+        return self._sink
+
+    def _hold(self) -> None:
+        """Weights of the retained rows before any is raised; none if no request holds what it retains."""
+        holding = [edit.recipe for edit in self.edits if edit.recipe["lambda_retain"] > 0]
+        self.margin: float = max((recipe["margin"] for recipe in holding), default=0.0)
+        if not holding:
+            self.kept = []
+        siblings = {
+            self.bank.pairs[n][0] for n in self.owners
+            if self.bank.pairs[n][1] in self._domains and self.bank.pairs[n][0] in self._classes
+        }  # fmt: skip
+        weight = max((recipe["lambda_retain"] for recipe in holding), default=0.0)
+        factor = max((recipe["sibling_weight"] for recipe in holding), default=1.0)
+        self.held = [weight * (factor if row[0][0] in siblings else 1.0) for _, row in self.kept]
+
+
+def cholesky(lower_half: List[List[float]]) -> List[List[float]]:
+    """L of a positive definite matrix M = L Lᵀ, given by its lower half."""
+    lower: List[List[float]] = []
+    for i, line in enumerate(lower_half):
+        made: List[float] = []
+        for j in range(i):
+            made.append((line[j] - dot(made, lower[j][:j])) / lower[j][j])
+        made.append(math.sqrt(line[i] - dot(made, made)))
+        lower.append(made)
+    return lower
+
+
+def solve(lower: List[List[float]], right: List[float]) -> List[float]:
+    """X of L Lᵀ x = right."""
+    half: List[float] = []
+    for line, value in zip(lower, right):
+        half.append((value - dot(line[:-1], half)) / line[-1])
+    for i in reversed(range(len(lower))):
+        half[i] = half[i] / lower[i][i]
+        for j in range(i):
+            half[j] -= lower[i][j] * half[i]
+    return half
+
+
+class Matrix:
+    """The factors of one side of a version, held against its problem."""
+
+    def __init__(self, problem: Problem, a: List[List[float]], b: List[List[float]]) -> None:
+        self.problem, self.b = problem, b
+        self.columns = [list(column) for column in zip(*a)]
+        self.unchecked: List[str] = []
+
+    def check(self, stated: Optional[Dict[str, Any]]) -> Iterator[str]:
+        """Why it is not the sum of exactly these requests; `stated` is what the recipe says of the problem."""
+        problem = self.problem
+        if not len(self.columns) == len(self.b) == len(problem.lost):
+            yield (
+                f"it has {len(self.b)} blocks of one row, but the rows of its requests are {len(problem.lost)}: "
+                "something is left over or missing"
+            )
+            return
+        blocks: List[Dict[str, Any]] = [
+            {
+                "class": pair[0],
+                "domain": pair[1],
+                "prototypes": source,
+                "requests": problem.requests_of(pair),
+            }
+            for pair, source, _ in problem.lost
+        ]
+        if stated is not None and stated["forgotten"] != blocks:
+            yield "its recipe gives the rows to other requests than their targets do"
+        for edit in problem.edits:
+            if not any(edit.request in block["requests"] for block in blocks):
+                yield f"request {edit.request} has no block in it"
+        for block, row, move in zip(blocks, self.b, problem.moves):
+            if max(map(abs, add(row, move, -1.0))) > CLOSE:
+                where = f"{block['class']}, {block['domain'] or 'no domain'}"
+                yield f"the block of request {block['requests']} ({where}) sends its row elsewhere than the recipe says"
+                return
+        held = problem.held if stated is None else stated["held"]
+        yield from self._weights(held, stated is not None)
+        yield from self._limit() if problem.mu == 0 else self._solution(held, stated is not None)
+
+    def _weights(self, held: List[float], stated: bool) -> Iterator[str]:
+        """Weights of retained rows start from those of the recipes; endangered ones are raised threefold, ten times."""
+        if len(held) != len(self.problem.held):
+            yield "its recipe names weights for another number of retained rows"
+            return
+        for now, base, (place, _) in zip(held, self.problem.held, self.problem.kept):
+            times = round(math.log(now / base, 3))
+            raised = times > 0 and self.problem.margin > 0 and place < len(self.problem.bank.rows)
+            if abs(now - base * 3.0**times) > CLOSE * now or not (
+                times == 0 or (raised and times <= 10)
+            ):
+                yield f"a retained row has the weight {now}, which the recipes do not lead to"
+                return
+
+    def _solution(self, held: List[float], stated: bool) -> Iterator[str]:
+        """Insert A into its normal equations."""
+        problem = self.problem
+        forgotten = [row for _, _, row in problem.lost]
+        stack = forgotten + [row for _, (_, _, row) in problem.kept]
+        if 2 * len(stack) * len(forgotten) * len(stack[0]) > MOST:
+            self.unchecked.append(
+                "whether A solves the recorded problem: it is too large for plain Python"
+            )
+            return
+        weights = problem.weights + held
+        across = list(zip(*stack))
+        for number, column in enumerate(self.columns):
+            shares = [weight * dot(row, column) for weight, row in zip(weights, stack)]
+            weight, row = problem.weights[number], forgotten[number]
+            left = [
+                dot(line, shares) + problem.mu * value - weight * wanted
+                for line, value, wanted in zip(across, column, row)
+            ]
+            if length(left) > CLOSE * weight:
+                if not stated:
+                    self.unchecked.append(
+                        "whether A solves the problem: the recipe does not say how its rows were held"
+                    )
+                    return
+                yield "A does not solve the problem that the recipes pose"
+                return
+        yield from self._margins(held, forgotten)
+
+    def _margins(self, held: List[float], forgotten: List[List[float]]) -> Iterator[str]:
+        """Weights were raised as long as a retained text row would lose too much of its zero-shot margin."""
+        bank, share = self.problem.bank, self.problem.margin
+        count, width = len(bank.rows), len(bank.rows[0])
+        rounds = max(
+            (round(math.log(now / base, 3)) for now, base in zip(held, self.problem.held)),
+            default=0,
+        )
+        if share == 0 or rounds == 10:
+            return
+        if count * width * (len(bank.classes) + 2 * len(self.b)) > MOST:
+            self.unchecked.append(
+                "whether the retained prompts keep their margin: too large for plain Python"
+            )
+            return
+        size = len(bank.classes)
+        for place, (pair, _, row) in self.problem.kept:
+            if place >= count:
+                continue
+            start = place - place % size
+            block = bank.scores[start : start + size]
+            before = _margin(row, block, place % size)
+            edited = self.apply(row)
+            if before > CLOSE and _margin(edited, block, place % size) < share * before - CLOSE:
+                yield f"the retained prompt of {pair[0]} loses more of its margin than the recipes allow"
+                return
+
+    def _limit(self) -> Iterator[str]:
+        """Without retained rows and with μ = 0: A F is the orthogonal projection on the forgotten rows."""
+        rows = [row for _, _, row in self.problem.lost]
+        spread = [[dot(row, column) for column in self.columns] for row in rows]
+        across = list(zip(*rows))
+        for row, shares in zip(rows, spread):
+            image = [dot(shares, line) for line in across]
+            if length(add(image, row, -1.0)) > 1e-5 * max(length(row), 1e-30):
+                yield "A does not reach all of the forgotten rows"
+                return
+        # A F is symmetric: x A F y = y A F x for some x and y that nobody could prepare for.
+        state = sha256(b"".join(array("d", row).tobytes() for row in rows)).digest()
+        for _ in range(8):
+            x: List[float] = []
+            y: List[float] = []
+            for vector in (x, y):
+                for _ in rows[0]:
+                    state = sha256(state).digest()
+                    vector.append(int.from_bytes(state[:6], "big") / 2**48 - 0.5)
+            one, other = self._twist(x, y, rows), self._twist(y, x, rows)
+            if abs(one - other) > 1e-6 * length(x) * length(y):
+                yield "A does not project orthogonally, so it does more than remove the forgotten rows"
+                return
+
+    def _twist(self, x: List[float], y: List[float], rows: List[List[float]]) -> float:
+        return dot([dot(x, column) for column in self.columns], [dot(row, y) for row in rows])
+
+    def apply(self, row: List[float]) -> List[float]:
+        """The row times P."""
+        out = row
+        for column, line in zip(self.columns, self.b):
+            out = add(out, line, dot(row, column))
+        return out
+
+    def residual(self, edit: Edit) -> float:
+        """How much of a request is left undone: the largest ‖f P − g‖ / max(‖f − g‖, their mean)."""
+        sources = {None, *edit.prototypes}
+        mine = [
+            (row, move) for (pair, source, row), move in zip(self.problem.lost, self.problem.moves)
+            if source in sources and edit.covers(pair)
+        ]  # fmt: skip
+        ways = [length(move) for _, move in mine]
+        if not any(way > 1e-9 for way in ways):
+            return 0.0
+        typical = sum(ways) / len(ways)
+        left = [length(add(self.apply(row), add(row, move), -1.0)) for row, move in mine]
+        return max(value / max(way, typical) for value, way in zip(left, ways))
+
+
+def _margin(row: List[float], scores: List[List[float]], own: int) -> float:
+    logits = [dot(row, score) for score in scores]
+    return logits[own] - max(value for n, value in enumerate(logits) if n != own)
+
+
+def check_matrix(records: Records, row: Dict[str, Any], unchecked: List[str]) -> Iterator[str]:
+    """Whether a version's matrix is the sum of exactly its approved requests, and how well it does each of them."""
+    facts, arrays, recipe = row["facts"], records.arrays, row["recipe"]
+    name = f"version {facts['number']} of {row['model']}"
+    model = next((m for m in records.models if m["facts"]["name"] == row["model"]), None)
+    if model is None:
+        raise Broken(f"{name}: its model is missing")
+    a, b = arrays.rows(row["factor_a"]), arrays.rows(row["factor_b"])
+    if not facts["active_requests"]:
+        if b or any(a):
+            yield f"{name} holds no request, but its matrix is not the identity"
+        return
+    bank = Bank(
+        model["labels"],
+        arrays.rows(model["facts"]["bank_rows"]),
+        arrays.rows(model["facts"]["bank_scores"]),
+    )
+    edits, tolerances = [], {}
+    for request, projector in zip(facts["active_requests"], facts["projectors"]):
+        held = (request, projector)
+        made = next(
+            (p for p in records.projectors if (p["request"], p["facts"]["digest"]) == held), None
+        )
+        if made is None:
+            raise Broken(f"{name}: the projector of request {request} is missing")
+        edits.append(Edit(request, made["recipe"], arrays))
+        tolerances[request] = made["facts"]["tolerance"]
+        if (
+            made["recipe"].get("bank_rows", model["facts"]["bank_rows"])
+            != model["facts"]["bank_rows"]
+        ):
+            yield f"{name}: request {request} was fitted to another prompt bank"
+    stated = recipe.get("problem")
+    if stated is None:
+        unchecked.append(
+            f"{name}: its recipe does not say which rows are whose; they follow from the targets"
+        )
+    sides = [("", edits, a, b, None if stated is None else stated["image"])]
+    both = [edit for edit in edits if edit.recipe["both_sides"]]
+    text = text_factors(recipe)
+    if bool(both) != bool(text):
+        yield f"{name}: a text side without a request for it, or the other way round"
+        return
+    if both:
+        factors = [arrays.rows(value) for value in text]
+        problem = None if stated is None else stated["text"]
+        sides.append(
+            (", text side", [edit.for_text() for edit in both], factors[0], factors[1], problem)
+        )
+    left: Dict[int, float] = {}
+    for side, wanted, side_a, side_b, said in sides:
+        matrix = Matrix(Problem(bank, wanted), side_a, side_b)
+        for problem_ in matrix.check(said):
+            yield f"{name}{side}: {problem_}"
+            return
+        unchecked += [f"{name}{side}: {text_}" for text_ in matrix.unchecked]
+        for edit in wanted:
+            left[edit.request] = max(left.get(edit.request, 0.0), matrix.residual(edit))
+    stated_left = {entry["request"]: entry["residual"] for entry in recipe.get("residuals", [])}
+    for request, value in left.items():
+        if value > tolerances[request] + 1e-6:
+            yield f"{name}: {value:.3f} of request {request} is left undone, more than {tolerances[request]:.3f}"
+        if abs(stated_left.get(request, value) - value) > 1e-6:
+            yield f"{name}: its recipe says another residual of request {request} than its factors give"
+
+
+# ── 8 The steps ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Step:
+    """One numbered check."""
+
+    def __init__(self, number: int, title: str) -> None:
+        self.number, self.title = number, title
+        self.said: List[str] = []
+        self.problems: List[str] = []
+        self.skipped: Optional[str] = None
+
+    def fail(self, problem: str) -> None:
+        """Note a problem; the first hundred are kept."""
+        if len(self.problems) < 100:
+            self.problems.append(problem)
+
+    @property
+    def outcome(self) -> str:
+        """One word for people and programs."""
+        if self.problems:
+            return "FAILS"
+        return "not checked" if self.skipped else "holds"
+
+
+class Outcome:
+    """What a verification found.
+
+    Attributes:
+        about: the manifest's words on what the bundle is.
+        steps: all of them, in order.
+        unchecked: what could not be checked, in plain words.
+        loud: what everybody who reads the bundle must know.
+    """
+
+    def __init__(self) -> None:
+        self.about: Dict[str, Any] = {}
+        self.steps: List[Step] = []
+        self.unchecked: List[str] = []
+        self.loud: List[str] = []
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not any(step.problems for step in self.steps)
+
+    @property
+    def first_bad(self) -> Optional[str]:
+        """The first problem."""
+        return next((problem for step in self.steps for problem in step.problems), None)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The outcome as JSON values."""
+        return {
+            "ok": self.ok,
+            "first_bad": self.first_bad,
+            "bundle": self.about,
+            "steps": [
+                {
+                    "number": step.number,
+                    "title": step.title,
+                    "outcome": step.outcome,
+                    "said": step.said,
+                    "problems": step.problems,
+                    "skipped": step.skipped,
+                }
+                for step in self.steps
+            ],
+            "not_checked": self.unchecked,
+            "attention": self.loud,
+        }
+
+    def to_text(self) -> str:
+        """The outcome for people."""
+        lines = []
+        for step in self.steps:
+            lines.append(f"{step.number:2d}. {step.title}: {step.outcome}")
+            lines += [f"      {text}" for text in step.said]
+            lines += [f"      PROBLEM: {text}" for text in step.problems]
+            lines += [f"      {step.skipped}"] if step.skipped else []
+        lines += ["", "Could not be checked:"] + [f"  - {text}" for text in self.unchecked]
+        lines += ["", "ATTENTION:"] + [f"  ! {text}" for text in self.loud] if self.loud else []
+        verdict = "The bundle holds." if self.ok else f"The bundle DOES NOT HOLD: {self.first_bad}"
+        return "\n".join([*lines, "", verdict]).translate(_HARMLESS)
+
+
+# Names come from whoever made the bundle; they must not steer the terminal of who reads this.
+_HARMLESS = {code: "\N{REPLACEMENT CHARACTER}" for code in [*range(32), *range(127, 160), *range(0x202A, 0x202F),
+                                                           *range(0x2066, 0x206A)] if code != 10}  # fmt: skip
+
+
+class Verification:
+    """Runs the steps over one bundle."""
+
+    def __init__(self, package: Package, outside: Optional[bytes], trusted: Sequence[Any]) -> None:
+        self.package, self.outside, self.trusted = package, outside, trusted
+        self.result = Outcome()
+        try:
+            self.manifest = parse(package.read(MANIFEST))
+        except (ValueError, Broken) as error:
+            raise Unreadable(f"{MANIFEST} cannot be read: {error}") from None
+        manifest = self.manifest
+        if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+            raise Unreadable(f"{MANIFEST} does not describe a bundle of this kind")
+        if manifest.get("format") != FORMAT:
+            raise Unreadable(
+                f"the bundle has format {manifest.get('format')!r:.40}; this verifier reads {FORMAT}"
+            )
+        try:
+            self.complete = manifest["about"]["scope"] == "all"
+            self.size, self.origin = int(manifest["size"]), str(manifest["origin"])
+            self.root = bytes.fromhex(manifest["root"])
+            names = ("about", "origin", "size", "root", "exported_by", "as_of", "texts")
+            self.result.about = {name: manifest[name] for name in names}
+        except MALFORMED as error:
+            raise Unreadable(f"{MANIFEST} lacks what a bundle must say: {error}") from None
+        self.keys = Keys()
+        self.replay = Replay(self.complete)
+        self.heads: Dict[str, Head] = {}
+        self.roots: Dict[int, bytes] = {}
+        self.count = 0
+
+    def run(self) -> Outcome:
+        """Every step in order. If the package itself or its events cannot be read, the rest is not looked at."""
+        steps = (
+            ("Every file is there and has the digest that the manifest says", self.members),
+            ("The events are in order, each with its digest, and belong to one log", self.events),
+            (
+                "Every event is signed with a key that was its actor's at that point",
+                self.signatures,
+            ),
+            (
+                "Signed tree heads: their signatures hold, and each tree begins with the one before",
+                self.checkpoints,
+            ),
+            (
+                "The manifest is signed by who exported the bundle, and they were allowed to",
+                self.exporter,
+            ),
+            (
+                "The checkpoint that you have from elsewhere is a head of the same log",
+                self.elsewhere,
+            ),
+            ("The keys that you trust are known to the log and vouch for it", self.pinned),
+            (
+                "Roles, states, four eyes and quorum: every step was allowed where it stands",
+                self.allowed,
+            ),
+            (
+                "Records, reports, policies and factors have the digests that the events name",
+                self.records,
+            ),
+            ("Each version's matrix is the sum of exactly its approved requests", self.matrices),
+            ("The in-toto statements say what the records say", self.attestations),
+            ("The private texts are those to which the log committed", self.texts),
+        )
+        for number, (title, check) in enumerate(steps, 1):
+            step = Step(number, title)
+            self.result.steps.append(step)
+            try:
+                check(step)
+            except Broken as error:
+                step.fail(str(error))
+            except MALFORMED as error:
+                step.fail(
+                    f"something cannot be read as what it should be: {type(error).__name__}: {str(error)[:160]}"
+                )
+            if step.problems and number <= 2:
+                self.result.unchecked.append("everything after the step that failed")
+                return self.result
+        self.result.loud += self.replay.loud
+        self._limits()
+        return self.result
+
+    def members(self, step: Step) -> None:
+        """Step 1: the manifest names every member but itself and its signature."""
+        listed = {}
+        for entry in self.manifest["members"]:
+            name = entry["name"]
+            if name in listed or name in (MANIFEST, SIGNATURE):
+                step.fail(f"the manifest lists {name} twice, or itself")
+            listed[name] = (entry["sha256"], entry["size"])
+        there = set(self.package.sizes) - {MANIFEST, SIGNATURE}
+        for name in sorted(there - set(listed)):
+            step.fail(f"{name} is not in the manifest")
+        for name in sorted(set(listed) - there):
+            step.fail(f"{name} is missing")
+        if SIGNATURE not in self.package.sizes:
+            step.fail(f"{SIGNATURE} is missing")
+        for name in sorted(there & set(listed)):
+            value, size = listed[name]
+            if (
+                self.package.sizes[name] != size
+                or self.package.digest_of(name) != f"sha256:{value}"
+            ):
+                step.fail(f"{name} was altered: it has another digest than the manifest says")
+        step.said.append(f"{len(there)} files; {self._about()}")
+
+    def _about(self) -> str:
+        about = self.manifest["about"]
+        if self.complete:
+            return f"the whole ledger {self.origin}, {self.size} events"
+        what = f"request {about['request']}" if about["scope"] == "request" else (
+            f"version {about['version']} of model {about['model']}"
+        )  # fmt: skip
+        return f"{what} in the ledger {self.origin}, which had {self.size} events"
+
+    def events(self, step: Step) -> None:
+        """Step 2: order, chain or inclusion, tree. The other steps on events run along and report later."""
+        self._signing, self._allowing = [], []  # type: List[str], List[str]
+        self._read_heads(step)
+        proofs = self.package.json("proofs.json")
+        stops = {head.size for head in self.heads.values()}
+        tree, before, first = Tree(), None, None
+        for line in self.package.lines("events.jsonl"):
+            try:
+                event = read_event(line)
+            except MALFORMED as error:
+                raise Broken(
+                    f"entry {self.count + 1} of events.jsonl cannot be read: {str(error)[:120]}"
+                ) from None
+            self.count += 1
+            if before is not None and event.seq <= before.seq:
+                raise Broken(f"event {event.seq} stands behind event {before.seq}")
+            if before is not None and event.at < before.at:
+                step.fail(f"event {event.seq} is dated before its predecessor")
+            previous = (
+                GENESIS
+                if event.seq == 1
+                else before.digest
+                if before and before.seq == event.seq - 1
+                else None
+            )
+            if previous is None and self.complete:
+                raise Broken(f"the event before event {event.seq} is missing")
+            if previous is not None and event.prev_digest != previous:
+                raise Broken(f"event {event.seq} does not follow its predecessor's digest")
+            if self.complete:
+                tree.append(leaf_hash(event.digest))
+                if tree.size in stops:
+                    self.roots[tree.size] = tree.root()
+            else:
+                proof = [unbase64(value) for value in proofs["inclusion"][str(event.seq)]]
+                if not included(
+                    event.seq - 1, self.size, leaf_hash(event.digest), proof, self.root
+                ):
+                    raise Broken(f"event {event.seq} is not proven to be in the log")
+            first, before = first or event, event
+            self._along(event)
+        if first is None or first.seq != 1:
+            raise Broken("the first event of the log is missing")
+        if self.origin != f"clip-governance/ledger/{first.digest[7:23]}":
+            raise Broken("the events are those of another ledger than the manifest says")
+        if self.complete:
+            self.roots[tree.size] = tree.root()
+            if tree.size != self.size or tree.root() != self.root:
+                raise Broken(f"the manifest speaks of {self.size} events with another root")
+            if proofs["inclusion"] != {}:
+                step.fail("proofs.json holds proofs that a whole log does not need")
+            step.said.append(
+                f"{self.count} events; every link of the chain was followed and the tree built anew"
+            )
+        else:
+            if set(proofs["inclusion"]) != {str(number) for number in self._numbers}:
+                step.fail("proofs.json holds a proof of an event that is not there")
+            step.said.append(
+                f"{self.count} of {self.size} events, each proven to be in the log's tree"
+            )
+
+    def _read_heads(self, step: Step) -> None:
+        for name in sorted(self.package.sizes):
+            if name.startswith("checkpoints/"):
+                try:
+                    self.heads[name] = read_note(self.package.read(name))
+                except MALFORMED as error:
+                    raise Broken(f"{name} cannot be read: {error}") from None
+        self._numbers: List[int] = []
+
+    def _along(self, event: Event) -> None:
+        self._numbers.append(event.seq)
+        try:
+            problem = self.keys.read(event)
+        except MALFORMED:
+            problem = f"announces a key that cannot be read ({event.action})"
+        if problem is not None and len(self._signing) < 100:
+            self._signing.append(f"event {event.seq} {problem}")
+        for problem in self.replay.read(event):
+            if len(self._allowing) < 100:
+                self._allowing.append(f"event {event.seq}: {problem}")
+
+    def signatures(self, step: Step) -> None:
+        """Step 3: found while the events were read."""
+        step.problems += self._signing
+        if self.package.json("keys.json") != self.keys.table():
+            step.fail("keys.json holds other keys than the events announce")
+        people = len({key.actor for key in self.keys.all.values()})
+        step.said.append(
+            f"signatures {self.keys.signed}, people {people}, keys {len(self.keys.all)}"
+        )
+
+    def checkpoints(self, step: Step) -> None:
+        """Step 4: every head is signed by an actor of the log; heads of different sizes are consistent."""
+        names = self.keys.note_keys(self.origin)
+        by_size: Dict[int, Head] = {}
+        for name, head in sorted(self.heads.items(), key=lambda item: item[1].size):
+            if head.origin != self.origin:
+                step.fail(f"{name} is a head of another log, {head.origin[:80]}")
+                continue
+            try:
+                note_signers(head, names)
+            except Broken as error:
+                step.fail(f"{name}: {error}")
+            if by_size.setdefault(head.size, head).root != head.root:
+                step.fail(f"{name}: two heads of {head.size} events have different roots")
+        newest = by_size.get(self.size)
+        if newest is None or newest.root != self.root or max(by_size) > self.size:
+            step.fail(
+                "there is no signed head of the tree that the manifest names, or a larger one"
+            )
+        proofs = {
+            (p["old"], p["new"]): p["proof"]
+            for p in self.package.json("proofs.json")["consistency"]
+        }
+        sizes = sorted(by_size)
+        for old, new in zip(sizes, sizes[1:]):
+            one, other = by_size[old].root, by_size[new].root
+            proof = [unbase64(value) for value in proofs.pop((old, new), [])]
+            if not consistent(old, new, one, other, proof):
+                step.fail(f"the log of {new} events is not proven to begin with that of {old}")
+        if proofs:
+            step.fail("proofs.json holds a proof between heads that are not there")
+        for size, head in by_size.items():
+            if self.complete and self.roots.get(size) != head.root:
+                step.fail(f"the head of {size} events is not that of the events in the bundle")
+            self.roots[size] = head.root
+        step.said.append(
+            f"heads {len(self.heads)}; the newest are of {', '.join(map(str, sizes[-5:]))} events"
+        )
+
+    def exporter(self, step: Step) -> None:
+        """Step 5: the detached signature on the manifest."""
+        actor = self.manifest["exported_by"]
+        statement, key = open_envelope(self.package.json(SIGNATURE), self.keys.valid(actor))
+        expected = [{"name": MANIFEST, "digest": {"sha256": self.package.digest_of(MANIFEST)[7:]}}]
+        if statement["subject"] != expected or statement["predicateType"] != BUNDLE_PREDICATE:
+            raise Broken("the signature is about another manifest")
+        if not PERMISSIONS["audit.export"] & self.replay.roles.get(actor, set()):
+            step.fail(f"{actor} had no role for audit.export")
+        self._exporter = {key.key_id: key}
+        step.said.append(f"exported by {actor}, key {short(key.key_id)}")
+
+    def elsewhere(self, step: Step) -> None:
+        """Step 6: only a head that the operator could not exchange shows that the whole log was not made anew."""
+        if self.outside is None:
+            step.skipped = "no --checkpoint was given"
+            return
+        try:
+            head = read_note(self.outside)
+        except MALFORMED as error:
+            raise Broken(f"the given checkpoint cannot be read: {error}") from None
+        if head.origin != self.origin:
+            raise Broken(f"the given checkpoint is one of another log, {head.origin[:80]}")
+        pinned = [key for key in self.trusted if isinstance(key, Key)]
+        signers = note_signers(head, self.keys.note_keys(self.origin), pinned)
+        if self.complete and head.size <= self.size and head.size not in self.roots:
+            self.roots[head.size] = self._root_at(head.size)
+        if head.size > self.size:
+            raise Broken(
+                f"the given checkpoint vouches for {head.size} events, but the bundle is of a log of {self.size}: "
+                "the tail was cut, or the bundle is older; ask for a new one"
+            )
+        if head.size not in self.roots:
+            raise Broken(
+                f"the bundle has no proof from a head of {head.size} events to its own; ask for a bundle of --all, or "
+                "for one made after this checkpoint was put into the ledger"
+            )
+        if self.roots[head.size] != head.root:
+            raise Broken(
+                f"the first {head.size} events are others than those the checkpoint vouches for"
+            )
+        who = ", ".join(sorted({short(key.key_id) for key in signers}))
+        step.said.append(
+            f"the first {head.size} events are those of the checkpoint of {head.time} (signed by {who})"
+        )
+
+    def _root_at(self, size: int) -> bytes:
+        tree = Tree()
+        for line in self.package.lines("events.jsonl"):
+            if tree.size == size:
+                break
+            tree.append(leaf_hash(digest(line)))
+        return tree.root()
+
+    def pinned(self, step: Step) -> None:
+        """Step 7: every signed event holds the digest of the one before, so who signs vouches for all up to there."""
+        if not self.trusted:
+            step.skipped = "no --trust-key was given"
+            return
+        # A selection shows few links of the chain, so there only a signed head vouches for what is before.
+        signed = dict(self.keys.last_signed) if self.complete else {}
+        names = self.keys.note_keys(self.origin)
+        for head in self.heads.values():
+            for signer in note_signers(head, names):
+                signed[signer.key_id] = max(signed.get(signer.key_id, 0), head.size)
+        best = 0
+        for trusted in self.trusted:
+            key_id = trusted.key_id if isinstance(trusted, Key) else trusted
+            key = self.keys.all.get(key_id)
+            if key is None:
+                step.fail(f"the log does not know the key {short(key_id)}")
+            elif key_id in signed:
+                best = max(best, signed[key_id])
+                step.said.append(
+                    f"{key.actor}, key {short(key_id)}, vouches for the first {signed[key_id]} events"
+                )
+            elif key_id in self.keys.last_signed:
+                step.said.append(
+                    f"{key.actor}, key {short(key_id)}, signed events here, but no head of the tree"
+                )
+            else:
+                step.fail(f"the key {short(key_id)} of {key.actor} signed nothing in this bundle")
+        if best < self.size:
+            self.result.unchecked.append(
+                f"that nothing behind event {best} was made up: no key that you trust signed after it"
+            )
+
+    def allowed(self, step: Step) -> None:
+        """Step 8: found while the events were read."""
+        step.problems += self._allowing
+        for number, case in sorted(self.replay.cases.items())[:20]:
+            who = f", approved by {', '.join(case.approvers)}" if case.approved else ""
+            step.said.append(f"request {number} is {case.state}{who}")
+
+    def records(self, step: Step) -> None:
+        """Step 9."""
+        self._records: Records = Records(self.package, self.replay)
+        for problem in self._records.check():
+            step.fail(problem)
+        found = self._records
+        step.said.append(
+            f"projectors {len(found.projectors)}, decisions {len(found.decisions)}, versions {len(found.versions)}, "
+            f"reports {len(self.replay.said['reports'])}, arrays {len(found.arrays.table)}"
+        )
+
+    def matrices(self, step: Step) -> None:
+        """Step 10."""
+        for row in self._records.versions:
+            for problem in check_matrix(self._records, row, self.result.unchecked):
+                step.fail(problem)
+            active = row["facts"]["active_requests"]
+            if active:
+                blocks = ", ".join(f"request {number}" for number in active)
+                step.said.append(f"version {row['facts']['number']} of {row['model']}: {blocks}")
+
+    def attestations(self, step: Step) -> None:
+        """Step 11: signed by the exporter, about versions that are there, saying what the records say."""
+        versions = {
+            (row["model"], row["facts"]["number"]): row
+            for row in self._records.versions
+            if row["facts"]["active_requests"]
+        }
+        wanted = {
+            (key, kind) for key in versions for kind in (RECIPE_PREDICATE, APPROVAL_PREDICATE)
+        }
+        names = [name for name in sorted(self.package.sizes) if name.startswith("attestations/")]
+        for name in names:
+            try:
+                statement, _ = open_envelope(self.package.json(name), self._exporter)
+                kind, said = statement["predicateType"], statement["predicate"]
+                key = next(
+                    key
+                    for key in versions
+                    if statement["subject"] == subjects(*key, versions[key]["facts"])
+                )
+                wanted.discard((key, kind))
+                if not self._true(kind, said, versions[key]):
+                    step.fail(f"{name} says something else than the records")
+            except (Broken, StopIteration) as error:
+                step.fail(f"{name}: {error or 'it is about no version in this bundle'}")
+        for (model, number), kind in sorted(wanted):
+            step.fail(f"version {number} of {model} has no statement {kind}")
+        step.said.append(f"statements {len(names)}")
+
+    def _true(self, kind: str, said: Any, row: Dict[str, Any]) -> bool:
+        facts = row["facts"]
+        if kind == RECIPE_PREDICATE:
+            return bool(said == recipe_predicate(row))
+        if kind == APPROVAL_PREDICATE:
+            return bool(said == approval_predicate(row, self._records.decisions))
+        if kind == TEST_PREDICATE:
+            subject = f"version:{row['model']}/{facts['number']}"
+            reports = {
+                f["digest"][7:] for owner, f in self.replay.said["reports"] if owner == subject
+            }
+            named = {
+                entry["digest"]["sha256"]
+                for entry in said["configuration"]
+                if entry["name"] == "report"
+            }
+            policies = {
+                entry["digest"]["sha256"]
+                for entry in said["configuration"]
+                if entry["name"] == "policy"
+            }
+            known = {name[7:] for name in self._records.policy["policies"]}
+            failed = bool(said["failedTests"])
+            return bool(
+                named
+                and named <= reports
+                and policies <= known
+                and failed == (said["result"] == "FAILED")
+            )
+        return False
+
+    def texts(self, step: Step) -> None:
+        """Step 12."""
+        committed, opened, problems = self._records.texts()
+        step.problems += problems
+        step.said.append(f"the log committed to {committed} texts; the bundle opens {opened}")
+        if opened < committed:
+            self.result.unchecked.append(
+                f"{committed - opened} private texts (reasons, subject references, comments, attachments): left out or "
+                "erased; the log holds only salted digests of them"
+            )
+        elif not committed:
+            step.skipped = "the events speak of none"
+
+    def _limits(self) -> None:
+        """What no bundle can show."""
+        unchecked = self.result.unchecked
+        if self.outside is None:
+            unchecked.append(
+                "that the whole log was not made anew by somebody with all the keys: compare with a checkpoint that "
+                "you got from elsewhere (--checkpoint)"
+            )
+        if not self.trusted:
+            unchecked.append(
+                "that the keys belong to the people named: they are taken from the bundle; pin those that you know "
+                "(--trust-key)"
+            )
+        if not self.complete:
+            unchecked.append(
+                "that no event on these requests, people or policies was left out: only a bundle of the whole ledger "
+                "shows that"
+            )
+        if self.replay.unknown:
+            unchecked.append(
+                f"what these events mean: {', '.join(sorted(self.replay.unknown))[:200]}"
+            )
+        unchecked += [
+            "the figures in the reports: they are bound by digest, and measuring again needs the model and the images",
+            "the digests of model weights, prompt bank and data sets: they need the model and the images",
+            "index.html, README.txt and the CSV files: written for people, covered by the manifest only",
+        ]
+
+
+def subjects(model: str, number: int, facts: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """What the statements on a version are about."""
+    return [
+        {"name": f"version:{model}/{number}", "digest": {"sha256": facts["digest"][7:]}},
+        {"name": f"weights:{model}/{number}", "digest": {"sha256": facts["weights_digest"][7:]}},
+    ]
+
+
+def recipe_predicate(row: Dict[str, Any]) -> Dict[str, Any]:
+    """What the statement on the recipe of a version says."""
+    names = ("number", "parent", "active_requests", "projectors", "created_by", "created_at")
+    return {
+        "model": row["model"],
+        **{name: row["facts"][name] for name in names},
+        "factors": {"a": row["factor_a"], "b": row["factor_b"]},
+        "recipe": row["recipe"],
+    }
+
+
+def approval_predicate(row: Dict[str, Any], decisions: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """What the statement on the approvals of a version says: the decisions on the projectors that it holds."""
+    held = dict(zip(row["facts"]["active_requests"], row["facts"]["projectors"]))
+    return {
+        "model": row["model"],
+        "number": row["facts"]["number"],
+        "decisions": [
+            d for d in decisions if held.get(d["request"]) == d["facts"]["projector_digest"]
+        ],
+    }
+
+
+def read_trusted(text: str) -> Any:
+    """A key that is trusted: its id, or the PEM file of the public key."""
+    if re.fullmatch("sha256:[0-9a-f]{64}", text):
+        return text
+    try:
+        data = Path(text).read_bytes()
+    except FileNotFoundError:
+        raise Missing(f"there is no key file {text}") from None
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{text} cannot be read: {error}") from None
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        raw, plain = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+        return Key(serialization.load_pem_public_key(data).public_bytes(raw, plain))
+    except (UnsupportedAlgorithm, *MALFORMED):
+        raise Unreadable(f"{text} holds no Ed25519 public key in PEM") from None
+
+
+def verify(path: Path, checkpoint: Optional[Path] = None, trusted: Sequence[str] = ()) -> Outcome:
+    """Verify a bundle.
+
+    Args:
+        path: a ZIP file or a directory.
+        checkpoint: file of a signed tree head that came from elsewhere.
+        trusted: key ids ``sha256:…`` or PEM files of public keys.
+
+    Raises:
+        Missing: a file that was named does not exist.
+        Unreadable: it is no bundle, or a named file cannot be read.
+    """
+    keys = [read_trusted(text) for text in trusted]
+    outside = None
+    if checkpoint is not None:
+        try:
+            outside = checkpoint.read_bytes()
+        except FileNotFoundError:
+            raise Missing(f"there is no file {checkpoint}") from None
+        except (OSError, ValueError) as error:
+            raise Unreadable(f"{checkpoint} cannot be read: {error}") from None
+    package = Package(path)
+    try:
+        return Verification(package, outside, keys).run()
+    finally:
+        package.close()
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="verify_bundle.py", description="Verify an evidence bundle."
+    )
+    parser.add_argument(
+        "bundle", nargs="?", help="ZIP file or directory; default: where this file lies"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="a signed tree head that you got from elsewhere"
+    )
+    parser.add_argument(
+        "--trust-key",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="key id or PEM file; repeatable",
+    )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    options = parser.parse_args(arguments)
+    path = Path(options.bundle) if options.bundle else Path(__file__).resolve().parent
+    try:
+        outcome = verify(
+            path, Path(options.checkpoint) if options.checkpoint else None, options.trust_key
+        )
+    except (Missing, Unreadable) as error:
+        print(f"Error: {error}".translate(_HARMLESS), file=sys.stderr)
+        return MISSING if isinstance(error, Missing) else UNREADABLE
+    except ImportError:
+        print(
+            "Error: the package cryptography is missing: pip install cryptography", file=sys.stderr
+        )
+        return UNREADABLE
+    print(json.dumps(outcome.to_dict(), indent=2) if options.json else outcome.to_text())
+    return HOLDS if outcome.ok else BROKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

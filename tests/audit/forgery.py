@@ -1,0 +1,60 @@
+"""Bundles that a dishonest exporter could make: everything that their own key and plain arithmetic reach is redone."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from governance.audit import verify_bundle as verifier
+from governance.audit.bundle import Bundle, Signer
+from governance.digests import canonical_json, digest_bytes, load_json
+from governance.evidence.note import Checkpoint
+from governance.ledger.checkpoints import key_name, origin_of
+from tests.audit.bundle_case import members_of_bytes
+from tests.keys import KEYS
+
+Members = dict[str, bytes]
+Events = list[dict[str, Any]]
+EXPORTER = "otto"
+
+
+def signer() -> Signer:
+    """The exporting auditor with their key."""
+    return Signer(EXPORTER, next(KEYS.keys_of(EXPORTER)))
+
+
+def events_of(members: Members) -> Events:
+    """Entries of a bundle."""
+    return [load_json(line) for line in members["events.jsonl"].decode().splitlines()]
+
+
+def rewrite(members: Members, change: Callable[[Events], None]) -> Members:
+    """A bundle of a whole ledger after `change`, with chain, tree, head and manifest made anew."""
+    events = events_of(members)
+    change(events)
+    tree, before, lines = verifier.Tree(), verifier.GENESIS, []
+    for event in events:
+        event["prev_digest"] = before
+        line = canonical_json(event).encode()
+        before = digest_bytes(line)
+        tree.append(verifier.leaf_hash(before))
+        lines.append(line + b"\n")
+    who, name = signer(), origin_of(digest_bytes(lines[0][:-1]))
+    note = Checkpoint(name, tree.size, tree.root(), events[-1]["at"])
+    made = {n: c for n, c in members.items() if not n.startswith("checkpoints/")}
+    made["checkpoints/head.txt"] = note.sign(who.key, key_name(name, who.actor)).encode()
+    made["events.jsonl"] = b"".join(lines)
+    return remade(made, origin=name, size=tree.size, root=tree.root().hex(), head=before)
+
+
+def remade(members: Members, **about: Any) -> Members:
+    """The members with a manifest that fits them, signed by the exporter."""
+    manifest = load_json(members["manifest.json"].decode())
+    del manifest["members"]
+    rest = {
+        name: content
+        for name, content in members.items()
+        if name not in (verifier.MANIFEST, verifier.SIGNATURE)
+    }
+    out = io.BytesIO()
+    Bundle({**manifest, **about}, rest, signer()).write(out)
+    return members_of_bytes(out.getvalue())

@@ -1,0 +1,153 @@
+"""What the stand-alone verifier repeats of the package is what the package says."""
+
+import ast
+import json
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from governance.audit import replay
+from governance.audit import verify_bundle as verifier
+from governance.digests import digest_array
+from governance.evidence import dsse, keys, merkle, note
+from governance.states import PERMISSIONS, TRANSITIONS, Action, State
+
+SOURCE = Path(verifier.__file__)
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def test_the_transition_table_is_ours() -> None:
+    mine = {
+        (State(before), Action(action)): State(after)
+        for before, steps in verifier.TRANSITIONS.items()
+        for action, after in steps.items()
+    }
+    always = {(state, Action(action)): state for state in State for action in verifier.ALWAYS}
+    assert mine | always == TRANSITIONS
+    assert not mine.keys() & always.keys()
+
+
+def test_the_permissions_are_ours() -> None:
+    assert {name: {role.value for role in roles} for name, roles in PERMISSIONS.items()} == (
+        verifier.PERMISSIONS
+    )
+    assert verifier.PERMISSION_OF == replay._PERMISSION_OF
+
+
+def test_the_small_points_are_ours() -> None:
+    assert verifier._SMALL_ORDER == keys._SMALL_ORDER
+    for y in verifier._SMALL_ORDER:
+        with pytest.raises(ValueError, match="not an Ed25519"):
+            verifier.Key(bytes.fromhex(y))
+
+
+@given(values)
+def test_canonical_json_is_that_of_the_library(value: object) -> None:
+    assert verifier.canonical(value).encode() == rfc8785.dumps(value)  # type: ignore[arg-type]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=64))
+def test_every_number_is_written_as_the_standard_says(value: float) -> None:
+    assert verifier.canonical(value).encode() == rfc8785.dumps(value)
+    # Large ones come back as integers, as which they must be written again.
+    assert verifier.canonical(json.loads(verifier.canonical(value))) == verifier.canonical(value)
+
+
+@pytest.mark.parametrize("text", [b'{"a":1,"a":1}', b"NaN", b'"\\ud800"', b"[" * 5000, b"\xff"])
+def test_ambiguous_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        verifier.parse(text)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=4), min_size=1, max_size=40), st.data())
+def test_the_tree_is_ours(leaves: list[bytes], data: st.DataObject) -> None:
+    digests = [f"sha256:{sha256(leaf).hexdigest()}" for leaf in leaves]
+    mine, ours = verifier.Tree(), merkle.Frontier()
+    hashes = [verifier.leaf_hash(value) for value in digests]
+    roots = []
+    for value in hashes:
+        mine.append(value)
+        ours.append(value)
+        assert mine.root() == ours.root()
+        roots.append(mine.root())
+
+    def node(level: int, position: int) -> bytes:
+        if level == 0:
+            return hashes[position]
+        halves = (node(level - 1, 2 * position + half) for half in (0, 1))
+        return verifier.node_hash(*halves)
+
+    size = len(leaves)
+    index = data.draw(st.integers(0, size - 1))
+    proof = merkle.inclusion_proof(index, size, node)
+    assert verifier.included(index, size, hashes[index], proof, roots[-1])
+    old = data.draw(st.integers(1, size))
+    path = merkle.consistency_proof(old, size, node)
+    assert verifier.consistent(old, size, roots[old - 1], roots[-1], path)
+    wrong = bytes(32)
+    assert not verifier.included(index, size, wrong, proof, roots[-1])
+    assert not verifier.included(index, size, hashes[index], [*proof, wrong], roots[-1])
+    assert not verifier.consistent(old, size, wrong, roots[-1], path)
+    assert not verifier.consistent(old, size, roots[old - 1], roots[-1], [*path, wrong])
+    if proof:
+        assert not verifier.included(index, size, hashes[index], proof[:-1], roots[-1])
+    if path:
+        assert not verifier.consistent(old, size, roots[old - 1], roots[-1], path[:-1])
+
+
+def test_notes_and_envelopes_are_ours() -> None:
+    key = keys.SigningKey.from_seed(bytes(32))
+    head = note.Checkpoint("example.org/log", 7, bytes(32), "2026-01-02T03:04:05Z")
+    read = verifier.read_note(head.sign(key, "example.org/log/ada").encode())
+    known = verifier.Key(key.public.raw, "ada")
+    assert (read.size, read.root) == (7, bytes(32))
+    assert verifier.note_signers(read, {"example.org/log/ada": [known]}) == [known]
+    said = dsse.statement({"x": verifier.GENESIS}, "urn:x", {"a": 1})
+    envelope = json.loads(dsse.sign(dsse.statement_bytes(said), [key]).to_json())
+    assert verifier.open_envelope(envelope, {known.key_id: known}) == (said, known)
+    envelope["signatures"][0]["sig"] = b64encode(bytes(64)).decode()
+    with pytest.raises(verifier.Broken, match="not that of key"):
+        verifier.open_envelope(envelope, {known.key_id: known})
+
+
+def test_arrays_have_our_digests() -> None:
+    assert verifier.digest_array("float64", [1, 2], bytes(16)) == digest_array(
+        "float64", (1, 2), bytes(16)
+    )
+
+
+def test_the_verifier_needs_nothing_newer_than_python_3_9() -> None:
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 9))
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported == {
+        "__future__", "argparse", "array", "base64", "binascii", "cryptography", "decimal",
+        "hashlib", "json", "math", "operator", "os", "pathlib", "re", "stat", "sys", "typing",
+        "zipfile",
+    }  # fmt: skip
