@@ -40,21 +40,31 @@ def walk(session: Session, log: Log) -> Iterator[Entry]:
     stops = sorted({size for size in log.wanted if size > 0}, reverse=True)
     if 0 in log.wanted:
         log.roots[0] = frontier.root()
-    at = ""
+    stop = stops.pop() if stops else None
+    count, head, before = 0, GENESIS, ""
     for chunk in _chunks(session, log):
         leaves: list[bytes] = []
         for event in chunk:
-            problem = _problem(event, log.count, log.head, at)
-            if problem is not None:
-                log.fault = Fault(f"event {log.count + 1}", problem)
+            found = _digest(event)
+            seq, at, digest = event.seq, event.at, event.digest
+            # One test for what is nearly always so; which part of it fails is found out afterwards.
+            if (
+                found is None
+                or digest != f"sha256:{found.hex()}"
+                or (event.prev_digest, seq) != (head, count + 1)
+                or at < before
+            ):
+                log.fault = Fault(f"event {count + 1}", _problem(event, found, count, head))
                 break
-            log.first = log.first or event.digest
-            log.count, log.head, at = event.seq, event.digest, event.at
-            leaves.append(sha256(b"\x00" + bytes.fromhex(event.digest[7:])).digest())
-            if stops and stops[-1] == event.seq:
+            count, head, before = seq, digest, at
+            log.count, log.head = seq, digest
+            leaves.append(sha256(b"\x00" + found).digest())
+            if seq == 1:
+                log.first = digest
+            if seq == stop:
                 _grow(frontier, leaves, nodes, log)
-                log.roots[stops.pop()] = frontier.root()
-                leaves = []
+                log.roots[stop] = frontier.root()
+                leaves, stop = [], stops.pop() if stops else None
             yield event
         _grow(frontier, leaves, nodes, log)
         if log.fault is not None:
@@ -73,35 +83,27 @@ def _chunks(session: Session, log: Log) -> Iterator[list[Entry]]:
         log.fault = unreadable(f"event {log.count + 1} or one soon after it", error)
 
 
-def _problem(event: Entry, count: int, head: str, at: str) -> str | None:
-    """Why an event does not hold behind `count` others."""
+def _digest(event: Entry) -> bytes | None:
+    """Digest of an event's entry, 32 bytes; None if a field has another type, as SQLite allows."""
+    seq, at, actor, action, subject, payload, prev_digest, key_id, signature, _ = event
     try:
-        return _broken(event, count, head, at)
-    except TypeError:  # a database that takes anything in any column
+        text = entry(action, actor, at, key_id, payload, prev_digest, seq, signature, subject)
+    except TypeError:
+        return None
+    return sha256(text.encode()).digest()
+
+
+def _problem(event: Entry, found: bytes | None, count: int, head: str) -> str:
+    """Why an event does not hold behind `count` others."""
+    if found is None:
         return "cannot be read: a field has another type than it must"
-
-
-def _broken(event: Entry, count: int, head: str, at: str) -> str | None:
     if event.seq != count + 1:
         return f"event {count + 1} is missing; the next one is {event.seq}"
     if event.prev_digest != head:
         return "does not follow its predecessor's digest"
-    text = entry(
-        event.action,
-        event.actor,
-        event.at,
-        event.key_id,
-        event.payload,
-        event.prev_digest,
-        event.seq,
-        event.signature,
-        event.subject,
-    )
-    if event.digest != f"sha256:{sha256(text.encode()).hexdigest()}":
+    if event.digest != f"sha256:{found.hex()}":
         return "was altered: its content has another digest"
-    if event.at < at:
-        return f"is dated {event.at}, before its predecessor"
-    return None
+    return f"is dated {event.at}, before its predecessor"
 
 
 def _grow(

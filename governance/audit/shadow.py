@@ -207,6 +207,10 @@ class Shadow:
         while self._peek(0) is not None:
             yield Fault(self._take().name, "the log knows no such record")
 
+    def close(self) -> None:
+        """Let go of the rows that are left, a cursor of the server's on PostgreSQL."""
+        self._rows.close()
+
     def _missing(self, said: Said) -> Fault:
         return Fault(self._kind.noun(said.owner), "a record that the log knows is missing")
 
@@ -265,6 +269,11 @@ class Shadows:
         """After the last event."""
         for shadow in self._of.values():
             yield from shadow.finish()
+
+    def close(self) -> None:
+        """Let go of all rows that are left."""
+        for shadow in self._of.values():
+            shadow.close()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +86,7 @@ def verify(
         meter: shows the progress.
     """
     unchecked: dict[str, str] = {}
-    with ledger.read() as session:
+    with ledger.read() as session, ExitStack() as reading:
         mirror = None
         if registry is not None and (models := model_names(session)):
             try:
@@ -95,7 +96,7 @@ def verify(
         outside = {**(notes or {}), **(mirror.notes if mirror else {})}
         checkpoints = Checkpoints(session, outside)
         log, replay = Log(checkpoints.sizes), Replay()
-        signed, shadows = Signatures(signatures), Shadows(session)
+        signed, shadows = Signatures(signatures), reading.enter_context(closing(Shadows(session)))
         checked: Counter[str] = Counter()
         faults: list[Fault] = []
         # 1. The log: every digest, link, time and tree node; every signature; every event makes sense and was
@@ -118,7 +119,9 @@ def verify(
         # 4. Every known tree head is one of this log.
         faults.extend(checkpoints.check(log, signed))
         checked.update(shadows.counts)
-        checked["signatures"], checked["checkpoints"] = signed.checked, len(checkpoints)
+        checked["checkpoints"] = len(checkpoints)
+        if signatures:
+            checked["signatures"] = signed.checked
         anchored = checkpoints.anchored(outside, {fault.where for fault in faults}, log.count)
         # 5. MLflow says the same.
         if mirror is not None:

@@ -99,7 +99,7 @@ def checkpoint(invocation: Invocation, offline: bool) -> None:
 
 @audit.command()
 @click.option(
-    "--checkpoint", "files", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+    "--checkpoint", "checkpoints", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
     help="A checkpoint that you kept; repeat for several.",
 )  # fmt: skip
 @click.option("--offline", is_flag=True, help="Do not ask MLflow.")
@@ -107,7 +107,7 @@ def checkpoint(invocation: Invocation, offline: bool) -> None:
 @common
 @pass_invocation
 def verify(
-    invocation: Invocation, files: tuple[Path, ...], offline: bool, no_signatures: bool
+    invocation: Invocation, checkpoints: tuple[Path, ...], offline: bool, no_signatures: bool
 ) -> None:
     """Recompute every digest, link, signature and state of the ledger; exit code 6 if anything does not hold.
 
@@ -119,7 +119,7 @@ def verify(
 
     settings = _settings(invocation)
     notes, unchecked = _notes(settings)
-    for path in files:
+    for path in checkpoints:
         note = read_text(path)
         if note is None:
             raise NotFoundError(f"there is no checkpoint file {path}")

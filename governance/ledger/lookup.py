@@ -1,6 +1,6 @@
 """Finding records by the names and numbers that people use."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from typing import Any, TypeVar
 
 from sqlalchemy import and_, func, inspect, or_, outerjoin, select
@@ -35,7 +35,7 @@ Row = TypeVar("Row", bound=Base)
 
 def every(
     session: Session, table: type[Row], chunk: int = 1000, loads: Collection[ExecutableOption] = ()
-) -> Iterator[Row]:
+) -> Generator[Row]:
     """All rows of a table by primary key, at most `chunk` in memory at once.
 
     Args:
@@ -45,8 +45,8 @@ def every(
         loads: what to load with them, or to leave out.
     """
     query = select(table).order_by(*inspect(table).primary_key).options(*loads)
-    with decoded():
-        yield from session.scalars(query.execution_options(yield_per=chunk))
+    with decoded(), session.scalars(query.execution_options(yield_per=chunk)) as found:
+        yield from found
 
 
 def with_its(*relations: Any) -> ExecutableOption:

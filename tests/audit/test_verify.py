@@ -254,7 +254,7 @@ FOUND: list[tuple[str, str, str]] = [
     ),
     (
         "a reason",
-        "UPDATE private_texts SET content = CAST('x' AS BLOB) WHERE id = 3",
+        "UPDATE private_texts SET content = zeroblob(1) WHERE id = 3",
         "private text 3 of request 2",
     ),
     (

@@ -23,6 +23,7 @@ from governance.evidence.artifact import (
 from governance.evidence.keys import SigningKey
 from governance.ledger.checkpoints import origin
 from governance.ledger.database import Ledger
+from governance.ledger.events import stream
 from governance.ledger.lookup import find_model, find_version
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
@@ -142,7 +143,9 @@ def test_an_export_can_be_registered_and_the_event_says_who_signed(
     with pytest.raises(IntegrityError, match="signed with key"):
         models.register(shop.tools, "mona", "second", source, labels, stranger)
     models.register(shop.tools, "mona", "second", source, labels, key_id)
-    assert last(shop.ledger)[3]["signed"] == {
+    with shop.ledger.read() as session:
+        (event,) = stream(session, "model:second")
+    assert json.loads(event.payload)["signed"] == {
         "key_id": key_id,
         "statement_digest": read_signature(dest).statement_digest,
     }

@@ -315,7 +315,7 @@ def test_an_erasure_that_the_log_does_not_know_is_found(small: Ledger) -> None:
     assert [(f.where, f.problem) for f in found.faults] == [
         (
             f"private text 2 of request {number}",
-            "it was erased, but the log knows no redaction of it",
+            "it is erased, but the log says otherwise",
         )
     ]
 
@@ -327,7 +327,7 @@ def test_a_text_that_was_only_said_to_be_erased_is_found(
     monkeypatch.setattr(cases, "erase", lambda _: None)
     cases.redact(small, "carla", number, "asked for")
     assert {f.problem for f in verify(small).faults} == {
-        "the log says that it was erased, but it is there"
+        "it is still there, but the log says otherwise"
     }
 
 
