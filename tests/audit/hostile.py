@@ -33,13 +33,18 @@ def attack(ledger: Ledger, change: Callable[[Connection], Any]) -> Any:
             connection.execute(text(f"DROP TRIGGER {name}"))
         if not sqlite:
             connection.execute(text("SET LOCAL session_replication_role = replica"))
-        result = change(connection)
+        _ATTACKING.append(connection)
+        try:
+            result = change(connection)
+        finally:
+            _ATTACKING.pop()
         for _, sql in found:
             connection.exec_driver_sql(sql)
     engine.dispose()
     return result
 
 
+_ATTACKING: list[Connection] = []
 _SQLITE = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
 _POSTGRESQL = (
     "SELECT format('%s ON %s', quote_ident(tgname), tgrelid::regclass), pg_get_triggerdef(oid) "
@@ -60,6 +65,8 @@ def rows(connection: Connection, table: str) -> list[Values]:
 
 def peek(ledger: Ledger, table: str) -> list[Values]:
     """Every row of a table, read without changing anything."""
+    if _ATTACKING:  # whoever else asked would wait for the locks of the attack
+        return rows(_ATTACKING[-1], table)
     engine = _engine(ledger)
     with engine.connect() as connection:
         found = rows(connection, table)

@@ -13,7 +13,7 @@ from governance.ledger.database import Ledger
 from governance.ledger.guards import missing
 from tests.audit.hostile import Values, attack, change, forge, key_of, peek, remove, rewrite
 from tests.ledger.full_case import take_checkpoint
-from tests.ledger.tampering import dump
+from tests.ledger.tampering import dump, raw
 
 STRANGER = SigningKey.generate()
 LATER = "2099-01-01T00:00:00.000000+00:00"
@@ -442,6 +442,7 @@ def test_a_text_that_is_erased_without_an_event_is_found(full: Ledger) -> None:
     assert faults(full) == [(name, "it is erased, but the log says otherwise")]
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize(
     ("change", "where"),
     [
@@ -464,6 +465,7 @@ def test_a_value_of_another_form_is_a_fault_and_no_crash(
     assert where in [fault.where for fault in verify(full, signatures=False).faults]
 
 
+@pytest.mark.only("sqlite")
 def test_triggers_that_are_gone_or_do_nothing_are_found(full: Ledger) -> None:
     found = text("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'")
     with full.engine.connect() as connection:
@@ -488,6 +490,7 @@ def test_triggers_that_are_gone_or_do_nothing_are_found(full: Ledger) -> None:
     ]
 
 
+@pytest.mark.only("sqlite")
 def test_insert_or_replace_is_stopped_by_triggers_and_found_without_them(full: Ledger) -> None:
     before = dump(full)
     other = "SELECT 5, at, 'eve', action, subject, payload, prev_digest, key_id, signature, digest"
@@ -497,3 +500,23 @@ def test_insert_or_replace_is_stopped_by_triggers_and_found_without_them(full: L
     assert dump(full) == before
     attack(full, lambda c: c.execute(replace))
     assert faults(full) == [("event 5", "was altered: its content has another digest")]
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TRIGGER events_append ON events",
+        "ALTER TABLE events DISABLE TRIGGER events_no_change",
+        "CREATE OR REPLACE FUNCTION governance_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RETURN NEW; END $$",
+        "ALTER TABLE decisions DISABLE TRIGGER ALL",
+    ],
+)
+def test_guards_of_postgresql_that_are_gone_or_do_nothing_are_found(
+    cases: Ledger, change: str
+) -> None:
+    raw(cases, change)
+    faults = verify(cases).faults
+    assert faults
+    assert {fault.where for fault in faults} == {"the schema"}
