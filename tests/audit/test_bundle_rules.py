@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.audit import replay
+from governance.audit import allowed, cases, releases, replay
 from governance.audit import verify_bundle as verifier
 from governance.digests import digest_array
 from governance.evidence import dsse, keys, merkle, note
@@ -48,7 +48,7 @@ def test_the_permissions_are_ours() -> None:
     assert {name: {role.value for role in roles} for name, roles in PERMISSIONS.items()} == (
         verifier.PERMISSIONS
     )
-    assert verifier.PERMISSION_OF == replay._PERMISSION_OF
+    assert verifier.PERMISSION_OF == allowed._PERMISSION_OF
 
 
 def test_the_small_points_are_ours() -> None:
@@ -147,7 +147,7 @@ def test_the_verifier_needs_nothing_newer_than_python_3_9() -> None:
         )
     }
     assert imported == {
-        "__future__", "argparse", "array", "base64", "binascii", "cryptography", "decimal",
+        "__future__", "argparse", "array", "base64", "binascii", "cryptography", "datetime", "decimal",
         "hashlib", "json", "math", "operator", "os", "pathlib", "re", "stat", "sys", "typing",
         "zipfile",
     }  # fmt: skip
