@@ -111,9 +111,7 @@ class Bundle:
         return (sign(statement_bytes(said), [self.signer.key]).to_json() + "\n").encode()
 
 
-def build(
-    session: Session, scope: Scope, signer: Signer, size: int, texts: bool = False
-) -> Bundle:
+def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool = False) -> Bundle:
     """Everything about `scope` in the first `size` events of the log.
 
     Args:

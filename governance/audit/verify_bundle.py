@@ -406,10 +406,7 @@ class Keys:
         """Take an event; why its signature does not hold, or None."""
         if event.seq == 1 and event.action == "actor.added":
             self._announce(event, event.payload["actor"]["key"])
-        problem = self._problem(event)
-        if problem is None:
-            self._follow(event)
-        return problem
+        return self._problem(event) or self._follow(event)
 
     def valid(self, actor: str) -> Dict[str, Key]:
         """Keys of an actor that are valid after the last event."""
@@ -449,29 +446,33 @@ class Keys:
         self.last_signed[key.key_id] = event.seq
         return None
 
-    def _follow(self, event: Event) -> None:
+    def _follow(self, event: Event) -> Optional[str]:
         name = event.subject.partition(":")[2]
         if event.action == "actor.added" and event.seq > 1:
-            self._announce(event, event.payload["actor"]["key"])
-        elif event.action == "actor.key_rotated":
+            return self._announce(event, event.payload["actor"]["key"])
+        if event.action == "actor.key_rotated":
             valid = self._valid.get(name, {})
             if sorted(event.payload["retired"]) != sorted(valid):
-                raise ValueError("it retires other keys than those of its actor")
+                return f"retires other keys than those of {name}"
             for key in valid.values():
                 key.until = event.seq
             valid.clear()
-            self._announce(event, event.payload["key"])
-        elif event.action == "actor.deactivated":
+            return self._announce(event, event.payload["key"])
+        if event.action == "actor.deactivated":
             for key in self._valid.pop(name, {}).values():
                 key.until = event.seq
+        return None
 
-    def _announce(self, event: Event, facts: Any) -> None:
+    def _announce(self, event: Event, facts: Any) -> Optional[str]:
         name = event.subject.partition(":")[2]
         key = Key(unbase64(facts["public_key"]), name, event.seq)
-        if key.key_id != facts["key_id"] or key.key_id in self.all:
-            raise ValueError("the key has another id, or was announced before")
+        if key.key_id != facts["key_id"]:
+            return "announces a key under another id"
+        if key.key_id in self.all:
+            return "announces a key that was announced before"
         self.all[key.key_id] = key
         self._valid.setdefault(name, {})[key.key_id] = key
+        return None
 
 
 class Head(NamedTuple):

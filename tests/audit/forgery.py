@@ -40,7 +40,8 @@ def rewrite(members: Members, change: Callable[[Events], None]) -> Members:
         lines.append(line + b"\n")
     who, name = signer(), origin_of(digest_bytes(lines[0][:-1]))
     note = Checkpoint(name, tree.size, tree.root(), events[-1]["at"])
-    made = {n: c for n, c in members.items() if not n.startswith("checkpoints/")}
+    made = {**members}
+    del made[max(name for name in members if name.startswith("checkpoints/"))]
     made["checkpoints/head.txt"] = note.sign(who.key, key_name(name, who.actor)).encode()
     made["events.jsonl"] = b"".join(lines)
     return remade(made, origin=name, size=tree.size, root=tree.root().hex(), head=before)
