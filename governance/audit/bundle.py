@@ -185,17 +185,24 @@ def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool
 
 def _document(about: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
     """What the page for people shows."""
+    shown = (event for event in contents.entries() if event.action != "checkpoint.taken")
     return {
         "manifest": dict(about),
-        "title": f"Evidence bundle: {contents.scope if not contents.scope.all else 'the whole ledger'}",
+        "title": _title(contents.scope),
         "requests": contents.requests(),
         "decisions": contents.decisions(),
         "projectors": contents.projectors(),
         "versions": contents.versions(),
         "attention": list(contents.replay.loud),
-        "events": [event._asdict() for event in islice(contents.entries(), _SHOWN)],
+        "events": [event._asdict() for event in islice(shown, _SHOWN)],
         "shown": _SHOWN,
     }
+
+
+def _title(scope: Scope) -> str:
+    if scope.request is not None:
+        return f"Request {scope.request}"
+    return "The whole ledger" if scope.all else f"Version {scope.version} of {scope.model}"
 
 
 _SHOWN = 500

@@ -1895,19 +1895,21 @@ class Outcome:
         }
 
     def to_text(self) -> str:
-        """The outcome for people."""
+        """The outcome for people; of each step the first ten problems."""
         lines = []
         for step in self.steps:
-            lines.append(f"{step.number:2d}. {step.title}: {step.outcome}")
-            lines += [f"      {text}" for text in step.said]
-            lines += [f"      PROBLEM: {text}" for text in step.problems]
-            lines += [f"      {step.skipped}"] if step.skipped else []
+            lines.append(f"{step.number:2d}. {step.outcome:11}  {step.title}")
+            lines += [f"{_INDENT}{text}" for text in [*step.said, step.skipped] if text]
+            lines += [f"{_INDENT}PROBLEM: {text}" for text in step.problems[:10]]
+            if len(step.problems) > 10:
+                lines.append(f"{_INDENT}and {len(step.problems) - 10} more problems; see --json")
         lines += ["", "Could not be checked:"] + [f"  - {text}" for text in self.unchecked]
         lines += ["", "ATTENTION:"] + [f"  ! {text}" for text in self.loud] if self.loud else []
         verdict = "The bundle holds." if self.ok else f"The bundle DOES NOT HOLD: {self.first_bad}"
         return "\n".join([*lines, "", verdict]).translate(_HARMLESS)
 
 
+_INDENT = " " * 17
 # Names come from whoever made the bundle; they must not steer the terminal of who reads this.
 _HARMLESS = {code: "\N{REPLACEMENT CHARACTER}" for code in [*range(32), *range(127, 160), *range(0x202A, 0x202F),
                                                            *range(0x2066, 0x206A)] if code != 10}  # fmt: skip
@@ -1986,8 +1988,9 @@ class Verification:
             except Broken as error:
                 step.fail(str(error))
             except MALFORMED as error:
+                what = str(error).split("\n")[0][:160]
                 step.fail(
-                    f"something cannot be read as what it should be: {type(error).__name__}: {str(error)[:160]}"
+                    f"something in it has another form than it should: {type(error).__name__}: {what}"
                 )
             if step.problems and number <= 2:
                 self.result.unchecked.append("everything after the step that failed")
@@ -2350,8 +2353,8 @@ class Verification:
         step.said.append(f"the log committed to {committed} texts; the bundle opens {opened}")
         if opened < committed:
             self.result.unchecked.append(
-                f"{committed - opened} private texts (reasons, subject references, comments, attachments): left out or "
-                "erased; the log holds only salted digests of them"
+                f"{committed - opened} private texts (reasons, comments, attachments): left out or erased; the log "
+                "holds only salted digests of them"
             )
         elif not committed:
             step.skipped = "the events speak of none"
@@ -2361,27 +2364,25 @@ class Verification:
         unchecked = self.result.unchecked
         if self.outside is None:
             unchecked.append(
-                "that the whole log was not made anew by somebody with all the keys: compare with a checkpoint that "
-                "you got from elsewhere (--checkpoint)"
+                "that the whole log was not made anew by who holds all the keys: give a checkpoint from elsewhere "
+                "(--checkpoint)"
             )
         if not self.trusted:
             unchecked.append(
-                "that the keys belong to the people named: they are taken from the bundle; pin those that you know "
-                "(--trust-key)"
+                "that the keys belong to the people named: give those that you know (--trust-key)"
             )
         if not self.complete:
             unchecked.append(
-                "that no event on these requests, people or policies was left out: only a bundle of the whole ledger "
-                "shows that"
+                "that no event was left out of this selection: only a bundle of the whole ledger shows that"
             )
         if self.replay.unknown:
             unchecked.append(
                 f"what these events mean: {', '.join(sorted(self.replay.unknown))[:200]}"
             )
         unchecked += [
-            "the figures in the reports: they are bound by digest, and measuring again needs the model and the images",
-            "the digests of model weights, prompt bank and data sets: they need the model and the images",
-            "index.html, README.txt and the CSV files: written for people, covered by the manifest only",
+            "the figures in the reports, and the digests of weights, prompt bank and data sets: that needs model and "
+            "images",
+            "index.html, README.txt and the CSV files: for reading; only the manifest covers them",
         ]
 
 

@@ -1,8 +1,10 @@
 """Bundles hold, are the same each time, and no byte of them can be changed unseen."""
 
+import base64
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from governance.audit.bundle_contents import Scope
 from governance.audit.verify import verify as verify_ledger
 from governance.digests import load_json
 from governance.errors import NotFoundError, RefusedError
+from governance.evidence.cipher import Cipher
 from governance.ledger.checkpoints import take
 from governance.ledger.database import Ledger
-from governance.workflow import actors
+from governance.workflow import actors, cases
 from governance.workflow.bundles import export
+from tests.audit.bundle_case import build as build_case
 from tests.audit.bundle_case import bundle, members_of, write
 from tests.audit.forgery import events_of, signer
 from tests.workflow.helpers import actions
@@ -76,16 +80,51 @@ def test_private_texts_stay_at_home_unless_asked_for(bundles: dict[str, Path]) -
     assert any("private texts" in line for line in unchecked)
 
 
-def test_an_erased_text_is_named_as_not_checked(trail: Ledger, tmp_path: Path) -> None:
-    from governance.ledger.lookup import find_request
-    from governance.ledger.private import erase
+def test_no_digest_that_stays_in_the_log_lets_anybody_guess_an_erased_text(
+    bundles: dict[str, Path],
+) -> None:
+    """The log keeps the digest of the manifest, which covers texts.json: each text is there beside its random salt."""
+    members = members_of(bundles["texts"])
+    texts = json.loads(members.pop("texts.json"))
+    assert len({text["salt"] for text in texts}) == len(texts)
+    assert all(len(bytes.fromhex(text["salt"])) == 32 for text in texts)
+    for name, content in members.items():
+        for text in texts:
+            assert text["words"].encode() not in content, name
+            assert text["salt"].encode() not in content, name
 
-    with trail.write() as session:
-        erase(find_request(session, 1).texts[0])
-    path = bundle(trail, Scope(request=1), tmp_path / "one.zip", texts=True)
+
+def test_encrypted_texts_leave_with_the_key_only(
+    copy_ledger: Callable[[str], Ledger], migrated: str, tmp_path: Path
+) -> None:
+    ledger = copy_ledger(migrated)
+    ledger.cipher = Cipher([base64.urlsafe_b64encode(b"1" * 32).decode()])
+    build_case(ledger)
+    cases.attach(ledger, "carla", 5, "writ.pdf", b"%PDF")
+    path = bundle(ledger, Scope(), tmp_path / "texts.zip", texts=True)
+    texts = json.loads(members_of(path)["texts.json"])
+    assert {text["name"] for text in texts} == {None, "writ.pdf"}
+    assert "because" in {text["words"] for text in texts}
     outcome = verifier.verify(path)
     assert outcome.ok
-    assert any(line.startswith("1 private texts") for line in outcome.unchecked)
+    assert outcome.steps[11].said == ["the log committed to 14 texts; the bundle opens 14"]
+    ledger.cipher = None
+    with pytest.raises(RefusedError, match="the data key is not here"):
+        bundle(ledger, Scope(), tmp_path / "locked.zip", texts=True)
+    assert verifier.verify(bundle(ledger, Scope(), tmp_path / "without.zip")).ok
+
+
+def test_an_erased_text_is_named_as_not_checked(trail: Ledger, tmp_path: Path) -> None:
+    before = members_of(bundle(trail, Scope(request=3), tmp_path / "one.zip", texts=True))
+    assert b"no ground" in before["texts.json"]
+    cases.redact(trail, "carla", 3, "over")
+    path = bundle(trail, Scope(request=3), tmp_path / "one.zip", texts=True)
+    outcome = verifier.verify(path)
+    assert outcome.ok
+    assert any(line.startswith("3 private texts") for line in outcome.unchecked)
+    assert b"no ground" not in b"".join(members_of(path).values())
+    requests = json.loads(members_of(path)["requests.json"])
+    assert [row["redacted"] for row in requests] == [True]
 
 
 @pytest.mark.parametrize(
