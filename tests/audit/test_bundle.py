@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from governance.audit import verify_bundle as verifier
-from governance.audit.bundle import build
+from governance.audit.bundle import Signer, build
 from governance.audit.bundle_contents import Scope
 from governance.audit.verify import verify as verify_ledger
 from governance.digests import load_json
@@ -23,7 +23,8 @@ from governance.workflow import actors, cases
 from governance.workflow.bundles import export
 from tests.audit.bundle_case import build as build_case
 from tests.audit.bundle_case import bundle, members_of, write
-from tests.audit.forgery import events_of, signer
+from tests.audit.forgery import events_of
+from tests.audit.hostile import key_of
 from tests.workflow.helpers import actions
 
 SCOPES = ("all", "request", "version", "texts")
@@ -131,11 +132,12 @@ def test_an_erased_text_is_named_as_not_checked(trail: Ledger, tmp_path: Path) -
     "scope", [Scope(), Scope(request=1), Scope(model="shop", version=3)], ids=str
 )
 def test_the_same_content_gives_the_same_bytes(trail: Ledger, scope: Scope, tmp_path: Path) -> None:
+    signer = Signer("otto", key_of(trail, "otto"))
     made, size = [], export(trail, "otto", scope, tmp_path / "x.zip").size
     for _ in range(2):
         out = io.BytesIO()
         with trail.read() as session:
-            build(session, scope, signer(), size, texts=True).write(out)
+            build(session, scope, signer, size, texts=True).write(out)
         made.append(out.getvalue())
     assert made[0] == made[1]
 
@@ -248,11 +250,11 @@ def _queries(ledger: Ledger) -> tuple[int, int]:
     def note(conn, cursor, statement, parameters, context, many):  # type: ignore[no-untyped-def]
         seen.append(statement)
 
-    size = _signed(ledger)
+    size, signer = _signed(ledger), Signer("otto", key_of(ledger, "otto"))
     with ledger.read() as session:
         event.listen(ledger.engine, "before_cursor_execute", note)
         try:
-            made = build(session, Scope(request=1), signer(), size)
+            made = build(session, Scope(request=1), signer, size)
         finally:
             event.remove(ledger.engine, "before_cursor_execute", note)
     content = made.members["events.jsonl"]

@@ -24,8 +24,8 @@ from governance.workflow import actors, policies, prepare, requests
 from governance.workflow.tools import Tools
 from tests.audit.bundle_case import bundle, members_of, write
 from tests.audit.forgery import Events, Members, events_of, remade, rewrite, signer
+from tests.audit.hostile import key_of
 from tests.fakes import FakeRegistry
-from tests.keys import KEYS
 from tests.ledger.case import RandomEncoder
 
 
@@ -246,7 +246,7 @@ def test_a_selection_needs_a_proof_to_the_checkpoint(trail: Ledger, tmp_path: Pa
         name = origin(session)
         note = Checkpoint(name, size, root(session, size), at)
     kept = tmp_path / "kept.txt"
-    kept.write_text(note.sign(next(KEYS.keys_of("ada")), key_name(name, "ada")))
+    kept.write_text(note.sign(key_of(trail, "ada"), key_name(name, "ada")))
     actors.add(trail, "ada", "zoe", [Role.AUDITOR])
     outcome = verifier.verify(bundle(trail, Scope(request=1), tmp_path / "one.zip"), kept)
     assert outcome.first_bad is not None
@@ -265,18 +265,19 @@ def test_a_checkpoint_of_another_log_or_by_nobody_is_refused(
     assert "cannot be read" in str(verifier.verify(bundles["all"], kept).first_bad)
     lines = note.decode().splitlines()
     who = Checkpoint(lines[0], int(lines[1]), verifier.unbase64(lines[2]), lines[3][5:])
-    kept.write_text(who.sign(signer().key, "somebody"))
+    kept.write_text(who.sign(signer(members_of(bundles["all"])).key, "somebody"))
     assert "no key of this ledger signed" in str(verifier.verify(bundles["all"], kept).first_bad)
 
 
 def test_trusted_keys_say_how_far_they_vouch(bundles: dict[str, Path], tmp_path: Path) -> None:
-    ada = next(KEYS.keys_of("ada"))
     path = bundles["all"]
-    outcome = verifier.verify(path, trusted=[ada.key_id])
+    keys = load_json(members_of(path)["keys.json"].decode())
+    ada = next(row["key_id"] for row in keys if row["actor"] == "ada")
+    outcome = verifier.verify(path, trusted=[ada])
     assert outcome.ok
     assert any("ada" in line and "vouches for the first" in line for line in outcome.steps[6].said)
     assert any("no key that you trust signed after it" in line for line in outcome.unchecked)
-    outcome = verifier.verify(path, trusted=[signer().key.key_id])
+    outcome = verifier.verify(path, trusted=[signer(members_of(path)).key.key_id])
     assert not any("no key that you trust" in line for line in outcome.unchecked)
     stranger = Ed25519PrivateKey.generate().public_key()
     pem = tmp_path / "stranger.pem"

@@ -1,6 +1,5 @@
 """Whoever holds valid keys can sign lies; the stand-alone verifier finds them as the audit of a ledger does."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +9,13 @@ from governance.audit import verify_bundle as verifier
 from governance.audit.bundle_contents import Scope
 from governance.ledger.checkpoints import take
 from governance.ledger.database import Ledger
-from governance.ledger.events import Entry, entries, entry
 from governance.states import PERMISSIONS
 from tests.audit.bundle_case import bundle
+from tests.audit.forgery import told
 from tests.audit.hostile import attack, forge, key_of, peek
 from tests.audit.test_forgeries import LIES, lie
 
 pytestmark = pytest.mark.only("sqlite")
-
-
-def told(ledger: Ledger, complete: bool = True) -> list[tuple[int, str]]:
-    """Event and problem of whatever the stand-alone verifier says of a log."""
-    keys, replay, found = verifier.Keys(), verifier.Replay(complete), []
-    for event in read(ledger):
-        try:
-            problem = keys.read(event)
-        except verifier.MALFORMED as error:
-            problem = str(error)
-        found += [(event.seq, said) for said in (problem, *replay.read(event)) if said]
-    return found
-
-
-def read(ledger: Ledger) -> Iterator[verifier.Event]:
-    with ledger.read() as session:
-        for chunk in entries(session):
-            for event in chunk:
-                fields = Entry._asdict(event)
-                del fields["digest"]
-                yield verifier.read_event(entry(**fields).encode())
 
 
 @pytest.mark.parametrize("complete", [True, False])
