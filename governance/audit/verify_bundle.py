@@ -1915,6 +1915,9 @@ _HARMLESS = {code: "\N{REPLACEMENT CHARACTER}" for code in [*range(32), *range(1
                                                            *range(0x2066, 0x206A)] if code != 10}  # fmt: skip
 
 
+_NO_RECORDS = "the records cannot be read; see step 9"
+
+
 class Verification:
     """Runs the steps over one bundle."""
 
@@ -1944,6 +1947,8 @@ class Verification:
         self.replay = Replay(self.complete)
         self.heads: Dict[str, Head] = {}
         self.roots: Dict[int, bytes] = {}
+        self._exporter: Dict[str, Key] = {}
+        self._records: Optional[Records] = None
         self.count = 0
 
     def run(self) -> Outcome:
@@ -1990,7 +1995,7 @@ class Verification:
             except MALFORMED as error:
                 what = str(error).split("\n")[0][:160]
                 step.fail(
-                    f"something in it has another form than it should: {type(error).__name__}: {what}"
+                    f"a value is missing or of another form than it should be ({type(error).__name__}: {what})"
                 )
             if step.problems and number <= 2:
                 self.result.unchecked.append("everything after the step that failed")
@@ -2001,8 +2006,10 @@ class Verification:
 
     def members(self, step: Step) -> None:
         """Step 1: the manifest names every member but itself and its signature."""
-        listed = {}
+        listed: Dict[str, Tuple[Any, Any]] = {}
         for entry in self.manifest["members"]:
+            if not isinstance(entry, dict) or set(entry) != {"name", "sha256", "size"}:
+                raise Broken(f"{MANIFEST} lists something that is no member")
             name = entry["name"]
             if name in listed or name in (MANIFEST, SIGNATURE):
                 step.fail(f"the manifest lists {name} twice, or itself")
@@ -2174,7 +2181,10 @@ class Verification:
     def exporter(self, step: Step) -> None:
         """Step 5: the detached signature on the manifest."""
         actor = self.manifest["exported_by"]
-        statement, key = open_envelope(self.package.json(SIGNATURE), self.keys.valid(actor))
+        try:
+            statement, key = open_envelope(self.package.json(SIGNATURE), self.keys.valid(actor))
+        except MALFORMED as error:
+            raise Broken(f"{SIGNATURE} is no signed statement: {str(error)[:80]}") from None
         expected = [{"name": MANIFEST, "digest": {"sha256": self.package.digest_of(MANIFEST)[7:]}}]
         if statement["subject"] != expected or statement["predicateType"] != BUNDLE_PREDICATE:
             raise Broken("the signature is about another manifest")
@@ -2267,10 +2277,9 @@ class Verification:
 
     def records(self, step: Step) -> None:
         """Step 9."""
-        self._records: Records = Records(self.package, self.replay)
-        for problem in self._records.check():
+        found = self._records = Records(self.package, self.replay)
+        for problem in found.check():
             step.fail(problem)
-        found = self._records
         step.said.append(
             f"projectors {len(found.projectors)}, decisions {len(found.decisions)}, versions {len(found.versions)}, "
             f"reports {len(self.replay.said['reports'])}, arrays {len(found.arrays.table)}"
@@ -2278,8 +2287,12 @@ class Verification:
 
     def matrices(self, step: Step) -> None:
         """Step 10."""
-        for row in self._records.versions:
-            for problem in check_matrix(self._records, row, self.result.unchecked):
+        records = self._records
+        if records is None:
+            step.skipped = _NO_RECORDS
+            return
+        for row in records.versions:
+            for problem in check_matrix(records, row, self.result.unchecked):
                 step.fail(problem)
             active = row["facts"]["active_requests"]
             if active:
@@ -2288,9 +2301,15 @@ class Verification:
 
     def attestations(self, step: Step) -> None:
         """Step 11: signed by the exporter, about versions that are there, saying what the records say."""
+        records = self._records
+        if records is None or not self._exporter:
+            step.skipped = (
+                _NO_RECORDS if records is None else "who exported it is not known; see step 5"
+            )
+            return
         versions = {
             (row["model"], row["facts"]["number"]): row
-            for row in self._records.versions
+            for row in records.versions
             if row["facts"]["active_requests"]
         }
         wanted = {
@@ -2307,7 +2326,7 @@ class Verification:
                     if statement["subject"] == subjects(*key, versions[key]["facts"])
                 )
                 wanted.discard((key, kind))
-                if not self._true(kind, said, versions[key]):
+                if not self._true(records, kind, said, versions[key]):
                     step.fail(f"{name} says something else than the records")
             except (Broken, StopIteration) as error:
                 step.fail(f"{name}: {error or 'it is about no version in this bundle'}")
@@ -2315,12 +2334,12 @@ class Verification:
             step.fail(f"version {number} of {model} has no statement {kind}")
         step.said.append(f"statements {len(names)}")
 
-    def _true(self, kind: str, said: Any, row: Dict[str, Any]) -> bool:
+    def _true(self, records: Records, kind: str, said: Any, row: Dict[str, Any]) -> bool:
         facts = row["facts"]
         if kind == RECIPE_PREDICATE:
             return bool(said == recipe_predicate(row))
         if kind == APPROVAL_PREDICATE:
-            return bool(said == approval_predicate(row, self._records.decisions))
+            return bool(said == approval_predicate(row, records.decisions))
         if kind == TEST_PREDICATE:
             subject = f"version:{row['model']}/{facts['number']}"
             reports = {
@@ -2336,7 +2355,7 @@ class Verification:
                 for entry in said["configuration"]
                 if entry["name"] == "policy"
             }
-            known = {name[7:] for name in self._records.policy["policies"]}
+            known = {name[7:] for name in records.policy["policies"]}
             failed = bool(said["failedTests"])
             return bool(
                 named
@@ -2348,6 +2367,9 @@ class Verification:
 
     def texts(self, step: Step) -> None:
         """Step 12."""
+        if self._records is None:
+            step.skipped = _NO_RECORDS
+            return
         committed, opened, problems = self._records.texts()
         step.problems += problems
         step.said.append(f"the log committed to {committed} texts; the bundle opens {opened}")
