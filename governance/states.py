@@ -121,7 +121,7 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "actor.manage": frozenset({Role.ADMIN}),
     "actor.rotate-own-key": frozenset(Role),
     "policy.adopt": frozenset({Role.ADMIN}),
-    "checkpoint.take": frozenset({Role.AUDITOR, Role.MLOPS, Role.ADMIN}),
+    "checkpoint.take": frozenset({Role.AUDITOR, Role.COMPLIANCE, Role.MLOPS, Role.ADMIN}),
     "doctor.repair": frozenset({Role.MLOPS, Role.ADMIN}),
     "audit.export": frozenset({Role.AUDITOR, Role.COMPLIANCE, Role.ADMIN}),
     "request.attach": frozenset({Role.COMPLIANCE, Role.ADMIN}),

@@ -24,11 +24,11 @@ from governance.audit.verify_bundle import (
     canonical,
 )
 from governance.digests import digest_bytes
+from governance.errors import IntegrityError
 from governance.evidence.dsse import sign, statement, statement_bytes
 from governance.evidence.encoding import to_base64
 from governance.evidence.keys import SigningKey
-from governance.evidence.note import Checkpoint
-from governance.ledger.checkpoints import key_name, origin, stored
+from governance.ledger.checkpoints import origin, stored
 from governance.ledger.database import Session
 from governance.ledger.events import Entry, entry
 from governance.ledger.tree import Prover
@@ -61,21 +61,6 @@ class Signer:
 
     actor: str
     key: SigningKey
-
-
-@dataclass(frozen=True)
-class Head:
-    """A fresh signed head of the tree.
-
-    Attributes:
-        size: number of events.
-        root: of the tree over them, 32 bytes.
-        note: the signed note.
-    """
-
-    size: int
-    root: bytes
-    note: str
 
 
 @dataclass(frozen=True)
@@ -126,32 +111,24 @@ class Bundle:
         return (sign(statement_bytes(said), [self.signer.key]).to_json() + "\n").encode()
 
 
-def signed_head(session: Session, signer: Signer, size: int, root: bytes, time: str) -> Head:
-    """A head of the tree signed by the exporting actor, dated like the newest event."""
-    log = origin(session)
-    note = Checkpoint(log, size, root, time).sign(signer.key, key_name(log, signer.actor))
-    return Head(size, root, note)
-
-
-def build(
-    session: Session, scope: Scope, signer: Signer, head: Head, texts: bool = False
-) -> Bundle:
-    """Everything about `scope` in the log of `head`.
+def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool = False) -> Bundle:
+    """Everything about `scope` in the first `size` events of the log.
 
     Args:
         session: one consistent read.
         scope: what the bundle is about.
         signer: who exports it.
-        head: of the tree; nothing newer gets into the bundle.
+        size: of a stored checkpoint; nothing newer gets into the bundle.
         texts: include the private texts that were not erased, with their salts.
 
     Raises:
         NotFoundError: there is no such request, model or version.
         IntegrityError: the ledger lacks something of which its log speaks.
     """
-    contents = Contents(session, scope, head.size)
-    notes = {head.size: head.note}
-    older = [row for row in stored(session) if row.size <= head.size]
+    contents = Contents(session, scope, size)
+    heads = {row.size: row for row in stored(session) if row.size <= size}
+    if size not in heads:
+        raise IntegrityError(f"the ledger has no signed head of {size} events")
     members: dict[str, Member] = {
         "README.txt": README.encode(),
         "verify_bundle.py": (files("governance.audit") / "verify_bundle.py").read_bytes(),
@@ -168,11 +145,10 @@ def build(
         "decisions.csv": decisions_csv(contents),
         "events.csv": lambda: events_csv(contents.entries()),
     }
-    for note in (head.note, *(row.note for row in older)):
-        size = int(note.split("\n")[1])
-        members[f"{_NOTES}{size:012d}-{digest_bytes(note.encode())[7:19]}.txt"] = note.encode()
-    sizes = sorted({*notes, *(row.size for row in older)})
-    members["proofs.json"] = _json(_proofs(session, contents, sizes))
+    for row in heads.values():
+        note = row.note.encode()
+        members[f"{_NOTES}{row.size:012d}-{digest_bytes(note)[7:19]}.txt"] = note
+    members["proofs.json"] = _json(_proofs(session, contents, sorted(heads)))
     arrays = contents.arrays()
     members["arrays.json"] = _json(
         {digest: {"dtype": a.dtype, "shape": a.shape} for digest, a in arrays.items()}
@@ -195,8 +171,8 @@ def build(
         "kind": KIND,
         "about": scope.to_dict(),
         "origin": origin(session),
-        "size": head.size,
-        "root": head.root.hex(),
+        "size": size,
+        "root": heads[size].root,
         "head": contents.head,
         "as_of": contents.at,
         "exported_by": signer.actor,
@@ -209,17 +185,24 @@ def build(
 
 def _document(about: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
     """What the page for people shows."""
+    shown = (event for event in contents.entries() if event.action != "checkpoint.taken")
     return {
         "manifest": dict(about),
-        "title": f"Evidence bundle: {contents.scope if not contents.scope.all else 'the whole ledger'}",
+        "title": _title(contents.scope),
         "requests": contents.requests(),
         "decisions": contents.decisions(),
         "projectors": contents.projectors(),
         "versions": contents.versions(),
         "attention": list(contents.replay.loud),
-        "events": [event._asdict() for event in islice(contents.entries(), _SHOWN)],
+        "events": [event._asdict() for event in islice(shown, _SHOWN)],
         "shown": _SHOWN,
     }
+
+
+def _title(scope: Scope) -> str:
+    if scope.request is not None:
+        return f"Request {scope.request}"
+    return "The whole ledger" if scope.all else f"Version {scope.version} of {scope.model}"
 
 
 _SHOWN = 500

@@ -7,13 +7,13 @@ from typing import Any
 
 from governance.audit import verify_bundle
 from governance.digests import load_json
-from governance.errors import IntegrityError
+from governance.errors import IntegrityError, RefusedError
 from governance.evidence.encoding import to_base64
 from governance.ledger.database import Session
 from governance.ledger.events import Entry, entries
 from governance.ledger.identity import prototype_digests, text_digests
 from governance.ledger.lookup import alias_version, find_model, find_request, find_version
-from governance.ledger.private import ATTACHMENT
+from governance.ledger.private import ATTACHMENT, is_erased, opened
 from governance.ledger.selection import (
     array_bytes,
     event_at,
@@ -215,25 +215,36 @@ class Contents:
         return {digest: row for digest, row in found.items() if row is not None}
 
     def texts(self) -> list[dict[str, Any]]:
-        """The private texts that were not erased, with their salts."""
-        return [
-            {
-                "request": number,
-                "kind": text.kind,
-                "name": text.name,
-                "salt": text.salt,
-                "content": to_base64(text.content),
-                "words": None if text.kind == ATTACHMENT else text.content.decode(),
-                "commitment": text.commitment,
-            }
-            for number in sorted(self.replay.cases)
-            for text in find_request(self._session, number).texts
-            if text.content is not None and text.commitment in self._commitments
-        ]
+        """The private texts that were not erased, with their salts.
 
-    @property
-    def _commitments(self) -> set[str]:
-        return {commitment for _, (_, commitment) in self.replay.said["texts"]}
+        Raises:
+            RefusedError: they are encrypted, and there is no data key here.
+        """
+        commitments = {commitment for _, (_, commitment) in self.replay.said["texts"]}
+        found = []
+        for number in sorted(self.replay.cases):
+            for text in find_request(self._session, number).texts:
+                if text.commitment not in commitments or is_erased(text):
+                    continue
+                kept = opened(text)
+                if kept is None:
+                    raise RefusedError(
+                        "the private texts of this ledger are encrypted and the data key is not here; export without "
+                        "--with-texts, or name the key with GOVERNANCE_DATA_KEY_FILE"
+                    )
+                words = None if text.kind == ATTACHMENT else kept.content.decode()
+                found.append(
+                    {
+                        "request": number,
+                        "kind": text.kind,
+                        "name": kept.name,
+                        "salt": kept.salt,
+                        "content": to_base64(kept.content),
+                        "words": words,
+                        "commitment": text.commitment,
+                    }
+                )
+        return found
 
     def _projector(self, number: int, digest: str) -> ProjectorRecord:
         for row in find_request(self._session, number).projectors:

@@ -27,6 +27,7 @@ import stat
 import sys
 import zipfile
 from array import array
+from datetime import datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from operator import mul
@@ -405,10 +406,7 @@ class Keys:
         """Take an event; why its signature does not hold, or None."""
         if event.seq == 1 and event.action == "actor.added":
             self._announce(event, event.payload["actor"]["key"])
-        problem = self._problem(event)
-        if problem is None:
-            self._follow(event)
-        return problem
+        return self._problem(event) or self._follow(event)
 
     def valid(self, actor: str) -> Dict[str, Key]:
         """Keys of an actor that are valid after the last event."""
@@ -448,30 +446,33 @@ class Keys:
         self.last_signed[key.key_id] = event.seq
         return None
 
-    def _follow(self, event: Event) -> None:
+    def _follow(self, event: Event) -> Optional[str]:
         name = event.subject.partition(":")[2]
         if event.action == "actor.added" and event.seq > 1:
-            self._announce(event, event.payload["actor"]["key"])
-        elif event.action == "actor.key_rotated":
-            for key_id in event.payload["retired"]:
-                self._end(self._valid[name].pop(key_id, None), event.seq)
-            self._announce(event, event.payload["key"])
-        elif event.action == "actor.deactivated":
+            return self._announce(event, event.payload["actor"]["key"])
+        if event.action == "actor.key_rotated":
+            valid = self._valid.get(name, {})
+            if sorted(event.payload["retired"]) != sorted(valid):
+                return f"retires other keys than those of {name}"
+            for key in valid.values():
+                key.until = event.seq
+            valid.clear()
+            return self._announce(event, event.payload["key"])
+        if event.action == "actor.deactivated":
             for key in self._valid.pop(name, {}).values():
-                self._end(key, event.seq)
+                key.until = event.seq
+        return None
 
-    @staticmethod
-    def _end(key: Optional[Key], seq: int) -> None:
-        if key is not None:
-            key.until = seq
-
-    def _announce(self, event: Event, facts: Any) -> None:
+    def _announce(self, event: Event, facts: Any) -> Optional[str]:
         name = event.subject.partition(":")[2]
         key = Key(unbase64(facts["public_key"]), name, event.seq)
-        if key.key_id != facts["key_id"] or key.key_id in self.all:
-            raise ValueError("the key has another id, or was announced before")
+        if key.key_id != facts["key_id"]:
+            return "announces a key under another id"
+        if key.key_id in self.all:
+            return "announces a key that was announced before"
         self.all[key.key_id] = key
         self._valid.setdefault(name, {})[key.key_id] = key
+        return None
 
 
 class Head(NamedTuple):
@@ -639,11 +640,14 @@ PERMISSIONS = {
     "actor.manage": {"admin"},
     "actor.rotate-own-key": {"admin", "approver", "auditor", "compliance", "mlops"},
     "policy.adopt": {"admin"},
-    "checkpoint.take": {"admin", "auditor", "mlops"},
+    "checkpoint.take": {"admin", "auditor", "compliance", "mlops"},
+    "doctor.repair": {"admin", "mlops"},
     "audit.export": {"admin", "auditor", "compliance"},
     "request.attach": {"admin", "compliance"},
     "request.hold": {"admin", "compliance"},
     "request.redact": {"admin", "compliance"},
+    "attachment.export": {"admin", "approver", "auditor", "compliance"},
+    "report.export": {"admin", "approver", "auditor", "compliance", "mlops"},
     "request.break-glass": {"admin"},
     "model.register": {"admin", "mlops"},
     "dataset.add": {"admin", "compliance", "mlops"},
@@ -666,18 +670,30 @@ PERMISSION_OF = {
     "policy.adopted": "policy.adopt",
     "checkpoint.taken": "checkpoint.take",
     "bundle.exported": "audit.export",
+    "report.exported": "report.export",
+    "attachment.exported": "attachment.export",
     "actor.added": "actor.manage",
     "actor.deactivated": "actor.manage",
     "dataset.added": "dataset.add",
     "model.registered": "model.register",
+    "version.intended": "version.apply",
+    "version.registered": "version.apply",
+    "version.nominated": "version.apply",
+    "version.alias_intended": "version.promote",
     "version.evaluated": "version.evaluate",
     "version.exported": "version.export",
+    "version.abandoned": "doctor.repair",
+    "doctor.repair_intended": "doctor.repair",
+    "doctor.repaired": "doctor.repair",
     "request.filed": "request.file",
     "request.prepared": "request.prepare",
     "request.evaluated": "request.evaluate",
     "request.rejected": "request.decide",
     "request.withdrawn": "request.withdraw",
     "request.extended": "request.extend",
+    "request.applied": "version.apply",
+    "request.released": "version.promote",
+    "request.reinstated": "version.rollback",
     "request.closed": "request.close",
     "request.attached": "request.attach",
     "request.held": "request.hold",
@@ -685,14 +701,23 @@ PERMISSION_OF = {
     "request.redacted": "request.redact",
 }
 
+# States in which a version holds a request; those of what a new version may hold; those in which texts may be erased.
+ACTIVE = {"applied", "released", "closed"}
+CAN_JOIN = ACTIVE | {"approved", "reinstated"}
+ENDED = {"rejected", "withdrawn", "closed"}
+
+_ALIAS_OF = {"version.promoted": "champion", "version.nominated": "candidate"}
+# First words of actions whose subjects are something else: what was read out of them.
+_ELSEWHERE = {"attachment", "bundle", "report"}
 # Events that change nothing that is followed here.
 _SILENT = {
-    "version.intended",
-    "version.alias_intended",
-    "version.exported",
+    "attachment.exported",
     "bundle.exported",
+    "doctor.repair_intended",
+    "doctor.repaired",
     "report.exported",
 }
+_SKEW = timedelta(days=1)  # how far the clock of who wrote a record may be from that of the log
 
 
 class Case:
@@ -700,8 +725,9 @@ class Case:
 
     def __init__(self, facts: Dict[str, Any]) -> None:
         self.facts = facts
+        self.model: str = facts["model"]
         self.state = "filed"
-        self.due_at = facts["due_at"]
+        self.due_at: str = facts["due_at"]
         self.prepared_by: Optional[str] = None
         self.projector: Optional[str] = None
         self.report: Optional[str] = None
@@ -719,8 +745,22 @@ class Case:
         return found
 
 
+class Version:
+    """What the events say of a version; `dropped` if it was made by dropping a request."""
+
+    def __init__(self, facts: Dict[str, Any]) -> None:
+        self.digest: str = facts["digest"]
+        self.members: Set[int] = set(facts["active_requests"])
+        self.reports: List[str] = []
+        self.served = False
+        self.dropped = False
+
+
 class Replay:
     """States, roles and rules as the events make them, and every record that they announce.
+
+    A selection shows everything that happened to its requests and versions, but not to others; checks that need the
+    others are made in a whole ledger only.
 
     Attributes:
         cases: by request.
@@ -736,6 +776,7 @@ class Replay:
         "models",
         "datasets",
         "policies",
+        "checkpoints",
         "texts",
     )
 
@@ -748,93 +789,265 @@ class Replay:
         self.loud: List[str] = []
         self.unknown: Set[str] = set()
         self._complete = complete
-        self._aliases: Dict[Tuple[str, str], Optional[int]] = {}
+        self._inactive: Set[str] = set()
+        self._datasets: Set[str] = set()
+        self._versions: Dict[Tuple[str, int], Version] = {}
+        self._newest: Dict[str, int] = {}
+        self._active: Dict[str, Set[int]] = {}
+        self._aliases: Dict[Tuple[str, str], int] = {}
+        self._intents: Dict[str, str] = {}
+        self._at = ""
 
     def read(self, event: Event) -> Iterator[str]:
         """Take the next event: what is wrong with it."""
         try:
-            permission = self._permission(event)
-            if permission and not PERMISSIONS[permission] & self.roles.get(event.actor, set()):
-                yield f"{event.actor} had no role for {permission}"
+            yield from self._forbidden(event)
             yield from self._apply(event)
         except MALFORMED as error:
             yield f"{event.action} makes no sense there ({type(error).__name__}: {str(error)[:80]})"
+        self._at = event.at
 
-    def _permission(self, event: Event) -> Optional[str]:
+    def _forbidden(self, event: Event) -> Iterator[str]:
         if event.seq == 1 or event.action.endswith(".refused"):
-            return None
+            return
+        roles, permission = self.roles.get(event.actor, set()), self._permission(event)
+        if permission is None and not roles:
+            yield f"{event.actor} had no role"
+        elif permission is not None and not PERMISSIONS[permission] & roles:
+            yield f"{event.actor} had no role for {permission}"
+
+    @staticmethod
+    def _permission(event: Event) -> Optional[str]:
         if event.action == "actor.key_rotated":
-            return (
-                "actor.rotate-own-key"
-                if event.subject == f"actor:{event.actor}"
-                else "actor.manage"
-            )
+            own = event.subject == f"actor:{event.actor}"
+            return "actor.rotate-own-key" if own else "actor.manage"
         if event.action in ("request.endorsed", "request.approved"):
-            return (
-                "request.break-glass"
-                if event.payload["decision"]["break_glass"]
-                else "request.decide"
-            )
+            alone = event.payload["decision"]["break_glass"]
+            return "request.break-glass" if alone else "request.decide"
         if event.action == "version.promoted":
             return "version.rollback" if event.payload.get("rollback") else "version.promote"
-        if event.action in ("version.registered", "version.intended"):
-            return "version.apply"
         return PERMISSION_OF.get(event.action)
 
     def _apply(self, event: Event) -> Iterator[str]:
         kind, _, name = event.subject.partition(":")
-        payload, action = event.payload, event.action
+        action, payload = event.action, event.payload
+        first = action.partition(".")[0]
         if action == f"{kind}.refused":
             return
-        if action == "actor.added":
-            self.roles[name] = set(payload["actor"]["roles"])
-        elif action == "actor.deactivated":
-            self.roles[name] = set()
+        if first != kind and first not in _ELSEWHERE:
+            raise ValueError("another kind of subject")
+        if action in ("actor.added", "actor.key_rotated", "actor.deactivated"):
+            yield from self._actor(event, name)
         elif action == "policy.adopted":
-            if digest_json(payload["content"]) != payload["policy"]["digest"]:
-                yield "the policy has another digest than the event says"
-            self.rules, self.policy = payload["content"], payload["policy"]["digest"]
-            self.said["policies"].append((self.policy, payload["content"]))
+            yield from self._adopt(event)
+        elif action == "checkpoint.taken":
+            facts = payload["checkpoint"]
+            if facts["size"] >= event.seq:
+                yield "it vouches for events that were not there yet"
+            if facts["key_id"] != event.key_id:
+                yield "the checkpoint was signed with another key than the event"
+            yield from self._say(event, "checkpoints", "ledger", facts)
         elif action == "dataset.added":
-            self.said["datasets"].append((name, payload["dataset"]))
+            if name in self._datasets or payload["dataset"]["name"] != name:
+                raise ValueError("added twice, or under another name")
+            self._datasets.add(name)
+            yield from self._say(event, "datasets", name, payload["dataset"])
         elif action == "model.registered":
-            self.said["models"].append((name, payload["model"]))
-            self._aliases[name, "champion"] = payload["version"]["number"]
-            yield from self._version(name, payload["version"])
-        elif action == "version.registered":
-            yield from self._version(name.rpartition("/")[0], payload["version"])
-            for report in payload["reports"]:
-                self.said["reports"].append((event.subject, report))
-        elif action == "version.evaluated":
-            self.said["reports"].append((event.subject, payload["report"]))
-        elif action in ("version.promoted", "version.nominated"):
-            model, _, number = name.rpartition("/")
-            before = self._aliases.get((model, payload["alias"]))
-            if payload["to"] != int(number) or (self._complete and payload["from"] != before):
-                yield "the alias was elsewhere"
-            self._aliases[model, payload["alias"]] = int(number)
+            yield from self._model(event, name)
         elif action == "request.filed":
-            self._file(event, int(name))
-        elif kind == "request":
-            yield from self._move(event, int(name))
-        elif action not in _SILENT and action not in ("actor.key_rotated", "checkpoint.taken"):
+            yield from self._file(event, number_of(name))
+        elif first == "request":
+            yield from self._move(event, number_of(name))
+        elif action in ("version.intended", "version.alias_intended"):
+            self._intents[event.digest] = event.subject
+        elif first == "version":
+            yield from self._release(event, name)
+        elif action not in _SILENT:
             self.unknown.add(action)
 
-    def _file(self, event: Event, number: int) -> None:
-        facts = event.payload["request"]
-        if number in self.cases or facts["filed_by"] != event.actor:
-            raise ValueError("filed twice, or by somebody else")
-        self.cases[number] = Case(facts)
-        self._texts(event)
+    def _say(self, event: Event, kind: str, owner: Any, facts: Dict[str, Any]) -> Iterator[str]:
+        """Note a record that the event announces; its own times must be about that of the event."""
+        self.said[kind].append((owner, facts))
+        at = datetime.fromisoformat(event.at)
+        for name in ("adopted_at", "taken_at", "added_at", "registered_at", "filed_at", "prepared_at", "created_at",
+                     "decided_at"):  # fmt: skip
+            if name not in facts:
+                continue
+            ahead = datetime.fromisoformat(facts[name]) - at
+            # The log's time stands still while a clock that was ahead is waited for.
+            behind = self._complete and ahead < -_SKEW and event.at != self._at
+            if ahead > _SKEW or behind:
+                yield f"the record's {name}, {facts[name]}, is another time than the event's"
 
-    def _version(self, model: str, facts: Any) -> Iterator[str]:
+    def _actor(self, event: Event, name: str) -> Iterator[str]:
+        if event.action == "actor.added":
+            facts = event.payload["actor"]
+            if name in self.roles or facts["name"] != name:
+                raise ValueError("added twice, or under another name")
+            self.roles[name] = set(facts["roles"])
+            if event.seq == 1 and "admin" not in self.roles[name]:
+                yield "a log begins with an admin"
+            return
+        if name not in self.roles or name in self._inactive:
+            raise ValueError("nobody who is active")
+        if event.action == "actor.deactivated":
+            if name == event.actor:
+                yield "nobody deactivates themselves"
+            self.roles[name] = set()
+            self._inactive.add(name)
+
+    def _adopt(self, event: Event) -> Iterator[str]:
+        facts, content = event.payload["policy"], event.payload["content"]
+        if digest_json(content) != facts["digest"]:
+            yield "the policy has another digest than the event says"
+        if facts["adopted_by"] != event.actor:
+            yield f"it was adopted by {event.actor}, not {facts['adopted_by']}"
+        self.rules, self.policy = content, facts["digest"]
+        self.said["policies"].append((self.policy, content))
+
+    # Models and versions
+
+    def _model(self, event: Event, name: str) -> Iterator[str]:
+        facts = event.payload["model"]
+        if name in self._newest or facts["name"] != name:
+            raise ValueError("registered twice, or under another name")
+        yield from self._say(event, "models", name, facts)
+        yield from self._register(event, name, event.payload["version"])
+        number = event.payload["version"]["number"]
+        self._aliases[name, "champion"] = number
+        self._versions[name, number].served = True
+
+    def _release(self, event: Event, name: str) -> Iterator[str]:
+        """What happens to a version."""
+        payload, action = event.payload, event.action
+        model, _, text = name.rpartition("/")
+        number = number_of(text)
+        if "intent" in payload and self._intents.pop(payload["intent"], None) != event.subject:
+            raise ValueError("no such intent is open")
+        if action == "version.registered":
+            if payload["version"]["number"] != number or model not in self._newest:
+                raise ValueError("another number, or no such model")
+            yield from self._register(event, model, payload["version"])
+            for report in payload["reports"]:
+                yield from self._report(event, self._versions[model, number], report)
+        elif action == "version.evaluated":
+            version = self._named(model, number, payload)
+            if version is not None:
+                yield from self._report(event, version, payload["report"])
+        elif action in _ALIAS_OF:
+            yield from self._alias(event, model, number)
+        elif action == "version.exported":
+            self._named(model, number, payload)
+        elif action == "version.abandoned":
+            payload["intent"]  # which has ended above
+        else:
+            self.unknown.add(action)
+
+    def _register(self, event: Event, model: str, facts: Dict[str, Any]) -> Iterator[str]:
+        """A version holds for each request the projector that was approved last."""
+        number, newest = facts["number"], self._newest.get(model, 0)
+        if facts["parent"] != (number - 1 or None) or number <= newest or (
+            self._complete and number != newest + 1
+        ):  # fmt: skip
+            yield f"version {number} does not follow version {newest}"
+        if facts["created_by"] != event.actor:
+            yield f"it was made by {event.actor}, not {facts['created_by']}"
         if len(facts["active_requests"]) != len(facts["projectors"]):
             raise ValueError("not one projector for each request")
-        for number, projector in zip(facts["active_requests"], facts["projectors"]):
-            case = self.cases.get(number)
-            if case is None or case.approved != projector:
-                yield f"version {facts['number']} holds an edit of request {number} that was not approved"
-        self.said["versions"].append((model, facts))
+        for request, projector in zip(facts["active_requests"], facts["projectors"]):
+            case = self.cases.get(request)
+            if case is None or case.approved != projector or case.model != model:
+                yield f"version {number} holds an edit of request {request} that was not approved"
+            elif case.state not in CAN_JOIN:
+                yield f"version {number} holds request {request}, which is {case.state}"
+        self._newest[model] = number
+        self._versions[model, number] = Version(facts)
+        yield from self._say(event, "versions", model, facts)
+
+    def _report(self, event: Event, version: Version, report: Dict[str, Any]) -> Iterator[str]:
+        if report["purpose"] != "version":
+            yield f"the report is of the kind {report['purpose']}"
+        version.reports.append(report["digest"])
+        yield from self._say(event, "reports", event.subject, report)
+
+    def _named(self, model: str, number: int, payload: Dict[str, Any]) -> Optional[Version]:
+        """The version that a payload names by its digest; None if the selection lacks it."""
+        version = self._versions.get((model, number))
+        if version is None and not self._complete:
+            return None
+        if version is None or version.digest != payload["version_digest"]:
+            raise ValueError("no such version, or another digest")
+        return version
+
+    def _alias(self, event: Event, model: str, number: int) -> Iterator[str]:
+        """An alias that goes from one version to another: nothing that is forgotten may come back with it."""
+        payload, alias = event.payload, _ALIAS_OF[event.action]
+        version, before = self._versions[model, number], self._aliases.get((model, alias))
+        if (payload["alias"], payload["to"]) != (alias, number):
+            raise ValueError("another alias or version")
+        if self._complete and payload["from"] != before:
+            yield f"the alias came from version {before}, not {payload['from']}"
+        if payload.get("version_digest", version.digest) != version.digest:
+            yield "the version had another digest"
+        active = self._active.get(model, set())
+        if not version.members <= active:
+            yield f"it holds request {min(version.members - active)}, which was not active"
+        if alias == "candidate" and active - version.members:
+            yield f"it lacks request {min(active - version.members)}, which was active"
+        if alias == "champion":
+            if self._complete and before is not None:
+                lost = self._versions[model, before].members & active - version.members
+                if lost:
+                    yield f"it brings request {min(lost)} back, which was not reinstated"
+            yield from self._admitted(version, payload, before is None or before < number)
+            version.served = True
+        self._aliases[model, alias] = number
+
+    def _admitted(self, version: Version, payload: Dict[str, Any], forward: bool) -> Iterator[str]:
+        """A version is served after its gates, by going back to it, or at once if it only drops a request."""
+        if payload.get("rollback"):
+            if not version.served:
+                yield "it was never served, so nobody could go back to it"
+            return
+        if self._complete and not forward:
+            yield "it is older than the version that was served"
+        if "gates" not in payload:
+            if self._complete and not version.dropped:
+                yield "it was promoted without its gates"
+            return
+        if payload["report_digests"] != version.reports:
+            yield "its gates were held against other reports than its own"
+        if payload["policy_digest"] != self.policy:
+            yield "its gates are those of another policy than that of that time"
+        limits = {
+            "retain drop": self.rules["gates"]["max_retain_drop"],
+            "forget accuracy": self.rules["gates"]["max_forget_accuracy"],
+        }
+        for gate in payload["gates"]:
+            limit = limits[gate["name"]]
+            if (
+                gate["passed"] is not True
+                or gate["limit"] != limit
+                or not gate["value"] <= limit + 1e-9
+            ):
+                yield f"the gate {gate['name']} was not passed, or not the policy's"
+
+    # Requests
+
+    def _file(self, event: Event, number: int) -> Iterator[str]:
+        facts = event.payload["request"]
+        if number in self.cases:
+            raise ValueError("filed twice")
+        if facts["filed_by"] != event.actor:
+            yield f"it was filed by {event.actor}, not {facts['filed_by']}"
+        if facts["model"] not in self._newest:
+            yield f"there was no model {facts['model']}"
+        if facts["retention"] not in self.rules["retention"]["days"]:
+            yield f"the policy had no retention class {facts['retention']}"
+        if not later(facts["due_at"], facts["filed_at"]):
+            yield "it was due before it was filed"
+        self.cases[number] = Case(facts)
+        self._texts(event)
 
     def _move(self, event: Event, number: int) -> Iterator[str]:
         """A step of a request along the transition table."""
@@ -845,33 +1058,64 @@ class Replay:
         if after is None:
             yield f"request {number} was {before} and could not be {action}"
             after = before
-        if (payload.get("from", before), payload.get("to", after)) != (before, after):
-            yield f"it says {payload.get('from')} → {payload.get('to')}, but the events before it lead to {before}"
+        elif (payload["from"], payload["to"]) != (before, after):
+            yield f"it says {payload['from']} → {payload['to']}, but the events before it lead to {before} → {after}"
         case.state = after
-        if action == "prepared":
-            case.prepared_by, case.projector = event.actor, payload["projector"]["digest"]
-            case.report = payload["report"]["digest"]
-            case.approvers, case.approved = [], None
-            self.said["projectors"].append((number, payload["projector"]))
-            self.said["reports"].append((event.subject, payload["report"]))
-        elif action == "evaluated":
-            self.said["reports"].append((event.subject, payload["report"]))
+        active = self._active.setdefault(case.model, set())
+        (active.add if after in ACTIVE else active.discard)(number)
+        if action in ("prepared", "evaluated"):
+            yield from self._measured(event, number, action, case)
         elif action in ("endorsed", "approved", "rejected"):
             yield from self._decision(event, number, action, case)
+        elif action in ("applied", "released", "reinstated"):
+            yield from self._served(event, number, action, case)
         elif action == "extended":
+            if payload["was_due_at"] != case.due_at or not later(payload["due_at"], case.due_at):
+                yield "an extension must move the deadline that there was to a later day"
             case.due_at = payload["due_at"]
         elif action in ("held", "hold_lifted"):
             case.held = action == "held"
         elif action == "redacted":
             if case.held:
                 yield "a legal hold forbids to redact it"
+            if case.state not in ENDED:
+                yield "what has not ended cannot be redacted"
             case.redacted = True
         self._texts(event)
 
+    def _measured(self, event: Event, number: int, action: str, case: Case) -> Iterator[str]:
+        payload, report = event.payload, event.payload["report"]
+        if action == "prepared":
+            facts = payload["projector"]
+            if facts["prepared_by"] != event.actor:
+                yield f"it was prepared by {event.actor}, not {facts['prepared_by']}"
+            case.prepared_by, case.projector = event.actor, facts["digest"]
+            case.report = report["digest"]
+            case.approvers, case.approved = [], None
+            yield from self._say(event, "projectors", number, facts)
+        elif payload["projector_digest"] != case.projector:
+            yield "the report is about another projector than the newest"
+        if report["purpose"] != ("prepare" if action == "prepared" else "evaluate"):
+            yield f"the report is of the kind {report['purpose']}"
+        yield from self._say(event, "reports", event.subject, report)
+
+    def _served(self, event: Event, number: int, action: str, case: Case) -> Iterator[str]:
+        """A version must hold what it applies and releases, and lack what it reinstates."""
+        named = event.payload["version"]
+        version = self._named(case.model, named, event.payload)
+        if version is None:
+            return
+        if (number in version.members) is (action == "reinstated"):
+            yield f"that version {'holds' if action == 'reinstated' else 'lacks'} the request"
+        if action == "released" and self._aliases.get((case.model, "champion")) != named:
+            yield "that version was not served"
+        if action == "reinstated":
+            version.dropped = True
+
     def _decision(self, event: Event, number: int, action: str, case: Case) -> Iterator[str]:
         """Bound to what was measured, by the policy of that time, four eyes, quorum."""
-        facts = event.payload["decision"]
-        self.said["decisions"].append((number, facts))
+        payload, facts = event.payload, event.payload["decision"]
+        yield from self._say(event, "decisions", number, facts)
         if (facts["projector_digest"], facts["report_digest"]) != (case.projector, case.report):
             yield "the decision is about another projector or report than the newest"
         if facts["actor"] != event.actor or facts["policy_digest"] != self.policy:
@@ -879,24 +1123,33 @@ class Replay:
         ruling = "rejection" if action == "rejected" else "approval"
         if facts["ruling"] != ruling:
             yield f"the decision says {facts['ruling']}, the event {action}"
+        written = [text["commitment"] for text in payload["texts"]]
+        if written != ([] if facts["comment"] is None else [facts["comment"]]):
+            yield "the decision has another comment than the one that was written"
         if action == "rejected":
+            if facts["break_glass"]:
+                yield "no emergency is needed to reject"
             return
-        case.approvers.append(event.actor)
-        if action == "approved":
-            case.approved = case.projector
         if facts["break_glass"]:
+            if facts["comment"] is None:
+                yield "an approval in an emergency needs a comment"
             self.loud.append(
                 f"BREAK-GLASS: {event.actor} approved request {number} without four eyes and quorum (event "
                 f"{event.seq}, {event.at[:10]})"
             )
-            return
-        if event.actor in (case.facts["filed_by"], case.prepared_by):
-            yield f"four eyes: {event.actor} filed or prepared request {number} and approved it too"
-        if case.approvers.count(event.actor) > 1:
-            yield f"{event.actor} approved the same preparation twice"
-        needed = quorum(self.rules, case)
-        if action == "approved" and len(case.approvers) < needed:
-            yield f"{len(case.approvers)} approved, but the policy demanded {needed}"
+        else:
+            if event.actor in (case.facts["filed_by"], case.prepared_by):
+                yield f"four eyes: {event.actor} filed or prepared request {number} and approved it too"
+            if event.actor in case.approvers:
+                yield f"{event.actor} approved the same preparation twice"
+        case.approvers.append(event.actor)
+        given, needed = len(set(case.approvers)), quorum(self.rules, case)
+        if (payload["approvals"], payload["quorum"]) != (given, needed):
+            yield f"it counts {payload['approvals']} of {payload['quorum']} approvals, not {given} of {needed}"
+        if action == "approved":
+            case.approved = case.projector
+            if given < needed and not facts["break_glass"]:
+                yield f"{given} approved, but the policy demanded {needed}"
 
     def _texts(self, event: Event) -> None:
         for text in event.payload.get("texts", ()):
@@ -908,6 +1161,18 @@ def quorum(rules: Dict[str, Any], case: Case) -> int:
     table = rules["quorum"]
     numbers = [table["default"], table["basis"].get(case.facts["basis"], 0)]
     return int(max(numbers + [table["scope"].get(scope, 0) for scope in case.scopes()]))
+
+
+def number_of(name: str) -> int:
+    """A number as subjects write it."""
+    if re.fullmatch("[1-9][0-9]{0,17}", name) is None:
+        raise ValueError(f"{name!r:.40} is no number")
+    return int(name)
+
+
+def later(one: str, other: str) -> bool:
+    """Whether one ISO 8601 time is later than another."""
+    return datetime.fromisoformat(one) > datetime.fromisoformat(other)
 
 
 # ── 6 The records ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1630,22 +1895,27 @@ class Outcome:
         }
 
     def to_text(self) -> str:
-        """The outcome for people."""
+        """The outcome for people; of each step the first ten problems."""
         lines = []
         for step in self.steps:
-            lines.append(f"{step.number:2d}. {step.title}: {step.outcome}")
-            lines += [f"      {text}" for text in step.said]
-            lines += [f"      PROBLEM: {text}" for text in step.problems]
-            lines += [f"      {step.skipped}"] if step.skipped else []
+            lines.append(f"{step.number:2d}. {step.outcome:11}  {step.title}")
+            lines += [f"{_INDENT}{text}" for text in [*step.said, step.skipped] if text]
+            lines += [f"{_INDENT}PROBLEM: {text}" for text in step.problems[:10]]
+            if len(step.problems) > 10:
+                lines.append(f"{_INDENT}and {len(step.problems) - 10} more problems; see --json")
         lines += ["", "Could not be checked:"] + [f"  - {text}" for text in self.unchecked]
         lines += ["", "ATTENTION:"] + [f"  ! {text}" for text in self.loud] if self.loud else []
         verdict = "The bundle holds." if self.ok else f"The bundle DOES NOT HOLD: {self.first_bad}"
         return "\n".join([*lines, "", verdict]).translate(_HARMLESS)
 
 
+_INDENT = " " * 17
 # Names come from whoever made the bundle; they must not steer the terminal of who reads this.
 _HARMLESS = {code: "\N{REPLACEMENT CHARACTER}" for code in [*range(32), *range(127, 160), *range(0x202A, 0x202F),
                                                            *range(0x2066, 0x206A)] if code != 10}  # fmt: skip
+
+
+_NO_RECORDS = "the records cannot be read; see step 9"
 
 
 class Verification:
@@ -1677,6 +1947,8 @@ class Verification:
         self.replay = Replay(self.complete)
         self.heads: Dict[str, Head] = {}
         self.roots: Dict[int, bytes] = {}
+        self._exporter: Dict[str, Key] = {}
+        self._records: Optional[Records] = None
         self.count = 0
 
     def run(self) -> Outcome:
@@ -1721,8 +1993,9 @@ class Verification:
             except Broken as error:
                 step.fail(str(error))
             except MALFORMED as error:
+                what = str(error).split("\n")[0][:160]
                 step.fail(
-                    f"something cannot be read as what it should be: {type(error).__name__}: {str(error)[:160]}"
+                    f"a value is missing or of another form than it should be ({type(error).__name__}: {what})"
                 )
             if step.problems and number <= 2:
                 self.result.unchecked.append("everything after the step that failed")
@@ -1733,8 +2006,10 @@ class Verification:
 
     def members(self, step: Step) -> None:
         """Step 1: the manifest names every member but itself and its signature."""
-        listed = {}
+        listed: Dict[str, Tuple[Any, Any]] = {}
         for entry in self.manifest["members"]:
+            if not isinstance(entry, dict) or set(entry) != {"name", "sha256", "size"}:
+                raise Broken(f"{MANIFEST} lists something that is no member")
             name = entry["name"]
             if name in listed or name in (MANIFEST, SIGNATURE):
                 step.fail(f"the manifest lists {name} twice, or itself")
@@ -1876,6 +2151,13 @@ class Verification:
             step.fail(
                 "there is no signed head of the tree that the manifest names, or a larger one"
             )
+        # Every one that the log announces, and besides them only that of the tree itself.
+        notes = {self.package.digest_of(name): head.size for name, head in self.heads.items()}
+        announced = {facts["note"]: facts["size"] for _, facts in self.replay.said["checkpoints"]}
+        others = {note: size for note, size in notes.items() if size != self.size}
+        for note, size in sorted(announced.items() ^ others.items(), key=lambda item: item[1]):
+            where = "missing" if note in announced else "one of which no event speaks"
+            step.fail(f"the head of {size} events is {where}")
         proofs = {
             (p["old"], p["new"]): p["proof"]
             for p in self.package.json("proofs.json")["consistency"]
@@ -1899,7 +2181,10 @@ class Verification:
     def exporter(self, step: Step) -> None:
         """Step 5: the detached signature on the manifest."""
         actor = self.manifest["exported_by"]
-        statement, key = open_envelope(self.package.json(SIGNATURE), self.keys.valid(actor))
+        try:
+            statement, key = open_envelope(self.package.json(SIGNATURE), self.keys.valid(actor))
+        except MALFORMED as error:
+            raise Broken(f"{SIGNATURE} is no signed statement: {str(error)[:80]}") from None
         expected = [{"name": MANIFEST, "digest": {"sha256": self.package.digest_of(MANIFEST)[7:]}}]
         if statement["subject"] != expected or statement["predicateType"] != BUNDLE_PREDICATE:
             raise Broken("the signature is about another manifest")
@@ -1992,10 +2277,9 @@ class Verification:
 
     def records(self, step: Step) -> None:
         """Step 9."""
-        self._records: Records = Records(self.package, self.replay)
-        for problem in self._records.check():
+        found = self._records = Records(self.package, self.replay)
+        for problem in found.check():
             step.fail(problem)
-        found = self._records
         step.said.append(
             f"projectors {len(found.projectors)}, decisions {len(found.decisions)}, versions {len(found.versions)}, "
             f"reports {len(self.replay.said['reports'])}, arrays {len(found.arrays.table)}"
@@ -2003,8 +2287,12 @@ class Verification:
 
     def matrices(self, step: Step) -> None:
         """Step 10."""
-        for row in self._records.versions:
-            for problem in check_matrix(self._records, row, self.result.unchecked):
+        records = self._records
+        if records is None:
+            step.skipped = _NO_RECORDS
+            return
+        for row in records.versions:
+            for problem in check_matrix(records, row, self.result.unchecked):
                 step.fail(problem)
             active = row["facts"]["active_requests"]
             if active:
@@ -2013,9 +2301,15 @@ class Verification:
 
     def attestations(self, step: Step) -> None:
         """Step 11: signed by the exporter, about versions that are there, saying what the records say."""
+        records = self._records
+        if records is None or not self._exporter:
+            step.skipped = (
+                _NO_RECORDS if records is None else "who exported it is not known; see step 5"
+            )
+            return
         versions = {
             (row["model"], row["facts"]["number"]): row
-            for row in self._records.versions
+            for row in records.versions
             if row["facts"]["active_requests"]
         }
         wanted = {
@@ -2032,7 +2326,7 @@ class Verification:
                     if statement["subject"] == subjects(*key, versions[key]["facts"])
                 )
                 wanted.discard((key, kind))
-                if not self._true(kind, said, versions[key]):
+                if not self._true(records, kind, said, versions[key]):
                     step.fail(f"{name} says something else than the records")
             except (Broken, StopIteration) as error:
                 step.fail(f"{name}: {error or 'it is about no version in this bundle'}")
@@ -2040,12 +2334,12 @@ class Verification:
             step.fail(f"version {number} of {model} has no statement {kind}")
         step.said.append(f"statements {len(names)}")
 
-    def _true(self, kind: str, said: Any, row: Dict[str, Any]) -> bool:
+    def _true(self, records: Records, kind: str, said: Any, row: Dict[str, Any]) -> bool:
         facts = row["facts"]
         if kind == RECIPE_PREDICATE:
             return bool(said == recipe_predicate(row))
         if kind == APPROVAL_PREDICATE:
-            return bool(said == approval_predicate(row, self._records.decisions))
+            return bool(said == approval_predicate(row, records.decisions))
         if kind == TEST_PREDICATE:
             subject = f"version:{row['model']}/{facts['number']}"
             reports = {
@@ -2061,7 +2355,7 @@ class Verification:
                 for entry in said["configuration"]
                 if entry["name"] == "policy"
             }
-            known = {name[7:] for name in self._records.policy["policies"]}
+            known = {name[7:] for name in records.policy["policies"]}
             failed = bool(said["failedTests"])
             return bool(
                 named
@@ -2073,13 +2367,16 @@ class Verification:
 
     def texts(self, step: Step) -> None:
         """Step 12."""
+        if self._records is None:
+            step.skipped = _NO_RECORDS
+            return
         committed, opened, problems = self._records.texts()
         step.problems += problems
         step.said.append(f"the log committed to {committed} texts; the bundle opens {opened}")
         if opened < committed:
             self.result.unchecked.append(
-                f"{committed - opened} private texts (reasons, subject references, comments, attachments): left out or "
-                "erased; the log holds only salted digests of them"
+                f"{committed - opened} private texts (reasons, comments, attachments): left out or erased; the log "
+                "holds only salted digests of them"
             )
         elif not committed:
             step.skipped = "the events speak of none"
@@ -2089,27 +2386,25 @@ class Verification:
         unchecked = self.result.unchecked
         if self.outside is None:
             unchecked.append(
-                "that the whole log was not made anew by somebody with all the keys: compare with a checkpoint that "
-                "you got from elsewhere (--checkpoint)"
+                "that the whole log was not made anew by who holds all the keys: give a checkpoint from elsewhere "
+                "(--checkpoint)"
             )
         if not self.trusted:
             unchecked.append(
-                "that the keys belong to the people named: they are taken from the bundle; pin those that you know "
-                "(--trust-key)"
+                "that the keys belong to the people named: give those that you know (--trust-key)"
             )
         if not self.complete:
             unchecked.append(
-                "that no event on these requests, people or policies was left out: only a bundle of the whole ledger "
-                "shows that"
+                "that no event was left out of this selection: only a bundle of the whole ledger shows that"
             )
         if self.replay.unknown:
             unchecked.append(
                 f"what these events mean: {', '.join(sorted(self.replay.unknown))[:200]}"
             )
         unchecked += [
-            "the figures in the reports: they are bound by digest, and measuring again needs the model and the images",
-            "the digests of model weights, prompt bank and data sets: they need the model and the images",
-            "index.html, README.txt and the CSV files: written for people, covered by the manifest only",
+            "the figures in the reports, and the digests of weights, prompt bank and data sets: that needs model and "
+            "images",
+            "index.html, README.txt and the CSV files: for reading; only the manifest covers them",
         ]
 
 

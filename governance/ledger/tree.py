@@ -71,12 +71,13 @@ def prove_consistency(session: Session, old: int, new: int) -> list[bytes]:
 
 
 class Prover:
-    """Many proofs of one session: hashes are read a block at a time, and each block once."""
+    """Many proofs of one session: hashes are read a block at a time, and each is read or computed once."""
 
     def __init__(self, session: Session) -> None:
         """Begin with nothing read."""
         self._session = session
         self._blocks: dict[tuple[int, int], Sequence[bytes]] = {}
+        self._known: dict[tuple[int, int], bytes] = {}
 
     def inclusion(self, seq: int, size: int) -> list[bytes]:
         """See `prove_inclusion`."""
@@ -87,7 +88,10 @@ class Prover:
         return consistency_proof(old, new, self._node)
 
     def _node(self, level: int, position: int) -> bytes:
-        return subtree(level, position, self._fetch)
+        place = (level, position)
+        if place not in self._known:
+            self._known[place] = subtree(level, position, self._fetch)
+        return self._known[place]
 
     def _fetch(self, level: int, start: int, stop: int) -> Sequence[bytes]:
         """Hashes at [start, stop), which never cross a block, since they make up one subtree."""

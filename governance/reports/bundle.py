@@ -11,16 +11,12 @@ _MORE = {
     "actor.deactivated": "Person deactivated",
     "actor.key_rotated": "New key",
     "policy.adopted": "Policy adopted",
-    "checkpoint.taken": "Checkpoint signed",
     "model.registered": "Model registered",
     "dataset.added": "Data set added",
-    "request.endorsed": "Approved, others still needed",
-    "request.attached": "File attached",
-    "request.held": "Legal hold",
-    "request.hold_lifted": "Legal hold lifted",
-    "request.redacted": "Private texts erased",
     "bundle.exported": "Bundle exported",
-    "report.exported": "Report exported",
+    "version.abandoned": "Interrupted step given up",
+    "doctor.repair_intended": "Repair begun",
+    "doctor.repaired": "Repaired",
 }
 """Words for actions that reports on one request or version do not show."""
 

@@ -5,14 +5,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from governance.audit.bundle import Head, Signer, build, signed_head
+from governance.audit.bundle import Signer, build
 from governance.audit.bundle_contents import Scope
 from governance.errors import InvalidInputError, RefusedError
+from governance.ledger.checkpoints import take
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import append, head, no_key
-from governance.ledger.lookup import find_model
+from governance.ledger.events import append, no_key
+from governance.ledger.lookup import find_model, find_request, find_version
 from governance.ledger.signers import signer_of
-from governance.ledger.tree import root
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
 
@@ -36,7 +36,7 @@ class Exported:
 
 @recorded("export", "bundle", "scope")
 def export(ledger: Ledger, actor: str, scope: Scope, output: Path, texts: bool = False) -> Exported:
-    """Write a bundle and record that it left the house.
+    """Write a bundle on a freshly signed head of the log, and record that it left the house.
 
     Args:
         ledger: what it is made from.
@@ -56,20 +56,20 @@ def export(ledger: Ledger, actor: str, scope: Scope, output: Path, texts: bool =
     except OSError as error:
         raise InvalidInputError(f"{output} cannot be written: {error.strerror}") from error
     try:
-        with ledger.read() as session, os.fdopen(handle, "wb") as out:
+        # The lock of the writers is held for the head only; nothing newer than it gets into the bundle.
+        with ledger.write() as session:
             require(session, actor, "audit.export")
-            if scope.version is not None:
-                scope = Scope(model=find_model(session, scope.model).name, version=scope.version)
-            signer = _signer(session, actor)
-            fresh = fresh_head(session, signer)
-            manifest = build(session, scope, signer, fresh, texts).write(out)
+            scope = _found(session, scope)
+            size = take(session, actor).size
+        with ledger.read() as session, os.fdopen(handle, "wb") as out:
+            manifest = build(session, scope, _signer(session, actor), size, texts).write(out)
         # Recorded first: a record of a bundle that never got its name does less harm than a bundle without a record.
         with ledger.write() as session:
             require(session, actor, "audit.export")
             payload = {
                 "about": scope.to_dict(),
                 "manifest": manifest,
-                "size": fresh.size,
+                "size": size,
                 "texts": texts,
             }
             append(session, actor, "bundle.exported", f"bundle:{manifest[7:23]}", payload)
@@ -80,13 +80,18 @@ def export(ledger: Ledger, actor: str, scope: Scope, output: Path, texts: bool =
         if isinstance(error, OSError):
             raise InvalidInputError(f"{output} cannot be written: {error.strerror}") from error
         raise
-    return Exported(output, scope, manifest, fresh.size)
+    return Exported(output, scope, manifest, size)
 
 
-def fresh_head(session: Session, signer: Signer) -> Head:
-    """A signed head of the log as it is now."""
-    size, _, at = head(session)
-    return signed_head(session, signer, size, root(session, size), at)
+def _found(session: Session, scope: Scope) -> Scope:
+    """The scope with the name of its model, if what it is about is there."""
+    if scope.request is not None:
+        find_request(session, scope.request)
+    elif scope.version is not None:
+        model = find_model(session, scope.model)
+        find_version(session, model, scope.version)
+        return Scope(model=model.name, version=scope.version)
+    return scope
 
 
 def _signer(session: Session, actor: str) -> Signer:

@@ -5,9 +5,8 @@ Request 1 (mug everywhere) and request 2 (cat in sketches) are released together
 """
 
 import io
-import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,10 +36,11 @@ from governance.workflow.aliases import CANDIDATE, CHAMPION, take_alias
 from governance.workflow.build import _check_residuals, measure, problem_of, read_plan
 from governance.workflow.bundles import export
 from governance.workflow.measure import store_report, text_factors
+from governance.workflow.policies import current
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
+from tests.databases import Databases, make_template
 from tests.fakes import FakeRegistry
-from tests.keys import KEYS
 from tests.ledger.case import RandomEncoder, add_people, file
 
 DIMENSION = 16
@@ -190,7 +190,13 @@ def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int
             advance(session, find_request(session, number), Action.APPLY, "mona", applied)
         take_alias(session, "mona", model, CANDIDATE, version, {})
         if promote:
-            take_alias(session, "mona", model, CHAMPION, version, {})
+            promotion = {
+                "version_digest": version.digest,
+                "report_digests": [report.digest for report in version.reports],
+                "policy_digest": current(session)[1],
+                "gates": [],
+            }
+            take_alias(session, "mona", model, CHAMPION, version, promotion)
         return version.number
 
 
@@ -251,38 +257,29 @@ def write(path: Path, members: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported_file(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with what `build` makes; copy it."""
-    path = tmp_path_factory.mktemp("bundles") / "ledger.db"
-    shutil.copy(migrated, path)
-    ledger = Ledger(f"sqlite:///{path}", KEYS)
-    build(ledger)
-    ledger.dispose()
-    return path
+def trail_template(databases: Databases, migrated: str) -> str:
+    """A template with what `build` makes."""
+    return make_template(databases, build, migrated)
 
 
 @pytest.fixture
-def trail(exported_file: Path, tmp_path: Path) -> Iterator[Ledger]:
+def trail(copy_ledger: Callable[[str], Ledger], trail_template: str) -> Ledger:
     """A ledger with what `build` makes."""
-    path = tmp_path / "trail.db"
-    shutil.copy(exported_file, path)
-    ledger = Ledger(f"sqlite:///{path}", KEYS)
-    yield ledger
-    ledger.dispose()
+    return copy_ledger(trail_template)
 
 
 @pytest.fixture(scope="session")
-def bundles(exported_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bundles(
+    databases: Databases, trail_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """A bundle of each scope: ``all``, ``request`` 1, ``version`` 3, and ``texts`` of everything."""
     place = tmp_path_factory.mktemp("exported")
-    copy = place / "ledger.db"
-    shutil.copy(exported_file, copy)
-    ledger = Ledger(f"sqlite:///{copy}", KEYS)
-    made = {
-        "all": bundle(ledger, Scope(), place / "all.zip"),
-        "request": bundle(ledger, Scope(request=1), place / "request.zip"),
-        "version": bundle(ledger, Scope(version=3), place / "version.zip"),
-        "texts": bundle(ledger, Scope(), place / "texts.zip", texts=True),
-    }
-    ledger.dispose()
-    return made
+
+    def export_all(ledger: Ledger) -> None:
+        bundle(ledger, Scope(), place / "all.zip")
+        bundle(ledger, Scope(request=1), place / "request.zip")
+        bundle(ledger, Scope(version=3), place / "version.zip")
+        bundle(ledger, Scope(), place / "texts.zip", texts=True)
+
+    databases.drop(make_template(databases, export_all, trail_template))
+    return {path.stem: path for path in place.iterdir()}

@@ -1,6 +1,6 @@
 """The ledgers with cases in them, and bundles of one."""
 
-from tests.audit.bundle_case import bundles, exported_file, trail
+from tests.audit.bundle_case import bundles, trail, trail_template
 from tests.ledger.case import case_template, cases
 from tests.ledger.full_case import full, full_template
 
@@ -8,8 +8,8 @@ __all__ = [
     "bundles",
     "case_template",
     "cases",
-    "exported_file",
     "full",
     "full_template",
     "trail",
+    "trail_template",
 ]

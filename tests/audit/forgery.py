@@ -1,7 +1,7 @@
 """Bundles that a dishonest exporter could make: everything that their own key and plain arithmetic reach is redone."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from governance.audit import verify_bundle as verifier
@@ -9,6 +9,8 @@ from governance.audit.bundle import Bundle, Signer
 from governance.digests import canonical_json, digest_bytes, load_json
 from governance.evidence.note import Checkpoint
 from governance.ledger.checkpoints import key_name, origin_of
+from governance.ledger.database import Ledger
+from governance.ledger.events import Entry, entries, entry
 from tests.audit.bundle_case import members_of_bytes
 from tests.keys import KEYS
 
@@ -17,9 +19,11 @@ Events = list[dict[str, Any]]
 EXPORTER = "otto"
 
 
-def signer() -> Signer:
-    """The exporting auditor with their key."""
-    return Signer(EXPORTER, next(KEYS.keys_of(EXPORTER)))
+def signer(members: Members) -> Signer:
+    """Who exported a bundle, with their key."""
+    key = KEYS.signer(EXPORTER, [load_json(members["manifest.json"].decode())["key_id"]])
+    assert key is not None
+    return Signer(EXPORTER, key)
 
 
 def events_of(members: Members) -> Events:
@@ -38,9 +42,10 @@ def rewrite(members: Members, change: Callable[[Events], None]) -> Members:
         before = digest_bytes(line)
         tree.append(verifier.leaf_hash(before))
         lines.append(line + b"\n")
-    who, name = signer(), origin_of(digest_bytes(lines[0][:-1]))
+    who, name = signer(members), origin_of(digest_bytes(lines[0][:-1]))
     note = Checkpoint(name, tree.size, tree.root(), events[-1]["at"])
-    made = {n: c for n, c in members.items() if not n.startswith("checkpoints/")}
+    made = {**members}
+    del made[max(name for name in members if name.startswith("checkpoints/"))]
     made["checkpoints/head.txt"] = note.sign(who.key, key_name(name, who.actor)).encode()
     made["events.jsonl"] = b"".join(lines)
     return remade(made, origin=name, size=tree.size, root=tree.root().hex(), head=before)
@@ -56,5 +61,26 @@ def remade(members: Members, **about: Any) -> Members:
         if name not in (verifier.MANIFEST, verifier.SIGNATURE)
     }
     out = io.BytesIO()
-    Bundle({**manifest, **about}, rest, signer()).write(out)
+    Bundle({**manifest, **about}, rest, signer(members)).write(out)
     return members_of_bytes(out.getvalue())
+
+
+def told(ledger: Ledger, complete: bool = True) -> list[tuple[int, str]]:
+    """Event and problem of whatever the stand-alone verifier says of a log."""
+    keys, replay, found = verifier.Keys(), verifier.Replay(complete), []
+    for event in _read(ledger):
+        try:
+            problem = keys.read(event)
+        except verifier.MALFORMED as error:
+            problem = str(error)
+        found += [(event.seq, said) for said in (problem, *replay.read(event)) if said]
+    return found
+
+
+def _read(ledger: Ledger) -> Iterator[verifier.Event]:
+    with ledger.read() as session:
+        for chunk in entries(session):
+            for event in chunk:
+                fields = Entry._asdict(event)
+                del fields["digest"]
+                yield verifier.read_event(entry(**fields).encode())

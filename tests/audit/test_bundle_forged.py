@@ -12,20 +12,20 @@ from governance.audit import verify_bundle as verifier
 from governance.audit.bundle_contents import Scope
 from governance.digests import canonical_json, load_json
 from governance.evidence.note import Checkpoint
-from governance.ledger.checkpoints import key_name, origin
+from governance.ledger.checkpoints import key_name, origin, take
 from governance.ledger.database import Ledger
 from governance.ledger.events import head
 from governance.ledger.tree import root
 from governance.policy import Policy, Quorum
-from governance.states import Basis
+from governance.states import Basis, Role
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
-from governance.workflow import policies, prepare, requests
+from governance.workflow import actors, policies, prepare, requests
 from governance.workflow.tools import Tools
 from tests.audit.bundle_case import bundle, members_of, write
 from tests.audit.forgery import Events, Members, events_of, remade, rewrite, signer
+from tests.audit.hostile import key_of
 from tests.fakes import FakeRegistry
-from tests.keys import KEYS
 from tests.ledger.case import RandomEncoder
 
 
@@ -171,24 +171,16 @@ def test_somebody_elses_manifest_is_found(bundles: dict[str, Path], tmp_path: Pa
 
 
 def note_of(ledger: Ledger) -> bytes:
-    """A checkpoint of the ledger as it is, signed by ada."""
-    key = next(KEYS.keys_of("ada"))
-    with ledger.read() as session:
-        size, _, at = head(session)
-        name = origin(session)
-        note = Checkpoint(name, size, root(session, size), at)
-    return note.sign(key, key_name(name, "ada")).encode()
+    """A checkpoint of the ledger as it is, taken by ada and kept elsewhere."""
+    with ledger.write() as session:
+        return take(session, "ada").note.encode()
 
 
 def test_a_rewritten_log_is_found_by_a_checkpoint_from_elsewhere(
-    trail: Ledger, exported_file: Path, tmp_path: Path
+    copy_ledger: Callable[[str], Ledger], trail_template: str, tmp_path: Path
 ) -> None:
     """Whoever has all the keys can make another history; only what they gave away before shows it."""
-    import shutil
-
-    other_file = tmp_path / "other.db"
-    shutil.copy(exported_file, other_file)
-    other = Ledger(f"sqlite:///{other_file}", KEYS)
+    trail, other = copy_ledger(trail_template), copy_ledger(trail_template)
     kept = tmp_path / "kept.txt"
     requests.withdraw(trail, "carla", 5, "one history")
     kept.write_bytes(note_of(trail))
@@ -203,7 +195,6 @@ def test_a_rewritten_log_is_found_by_a_checkpoint_from_elsewhere(
     found = verifier.verify(honest, kept)
     assert found.ok
     assert found.steps[5].outcome == "holds"
-    other.dispose()
 
 
 def test_a_cut_tail_is_found_by_a_checkpoint_from_elsewhere(
@@ -217,48 +208,17 @@ def test_a_cut_tail_is_found_by_a_checkpoint_from_elsewhere(
     assert "the tail was cut, or the bundle is older" in outcome.first_bad
 
 
-def test_a_selection_needs_a_proof_to_the_checkpoint(trail: Ledger, tmp_path: Path) -> None:
-    kept = tmp_path / "kept.txt"
-    kept.write_bytes(note_of(trail))
-    path = bundle(trail, Scope(request=1), tmp_path / "one.zip")
-    assert verifier.verify(path, kept).ok  # the same size
-    later = bundle(trail, Scope(request=1), tmp_path / "later.zip")
-    outcome = verifier.verify(later, kept)
-    assert outcome.first_bad is not None
-    assert "has no proof from a head of" in outcome.first_bad
-
-
-def test_stored_checkpoints_are_linked_by_proofs(trail: Ledger, tmp_path: Path) -> None:
-    from governance.digests import digest_bytes
-    from governance.ledger.events import append
-    from governance.ledger.facts import checkpoint_facts
-    from governance.ledger.tables import CheckpointRecord
-    from governance.ledger.types import now
-
-    kept = []
-    for _ in range(3):
-        note = note_of(trail).decode()
-        kept.append(note)
-        with trail.write() as session:
-            size, _, _ = head(session)
-            row = CheckpointRecord(
-                size=size,
-                root=root(session, size).hex(),
-                key_id=next(KEYS.keys_of("ada")).key_id,
-                note=note,
-                taken_at=now(),
-            )
-            session.add(row)
-            payload = {"checkpoint": checkpoint_facts(row)}
-            append(session, "ada", "checkpoint.taken", "checkpoint:ledger", payload)
-    assert digest_bytes(kept[0].encode()) != digest_bytes(kept[1].encode())
+def test_every_head_that_the_ledger_signed_can_be_held_against_a_later_bundle(
+    trail: Ledger, tmp_path: Path
+) -> None:
+    kept = [note_of(trail), note_of(trail)]
+    kept += [head_of(bundle(trail, Scope(request=1), tmp_path / "earlier.zip"))]
     for scope in (Scope(), Scope(request=1), Scope(version=2)):
         path = bundle(trail, scope, tmp_path / "linked.zip")
         members = members_of(path)
-        assert sum(name.startswith("checkpoints/") for name in members) == 4
         assert verifier.verify(path).ok
         for note in kept:
-            (tmp_path / "note.txt").write_text(note)
+            (tmp_path / "note.txt").write_bytes(note)
             assert verifier.verify(path, tmp_path / "note.txt").steps[5].outcome == "holds"
 
         def cut(value: Any) -> None:
@@ -266,6 +226,32 @@ def test_stored_checkpoints_are_linked_by_proofs(trail: Ledger, tmp_path: Path) 
 
         outcome = verifier.verify(write(tmp_path / "bad.zip", altered(members, "proofs.json", cut)))
         assert "is not proven to begin with that" in str(outcome.first_bad)
+        first = min(name for name in members if name.startswith("checkpoints/"))
+        rest = {name: content for name, content in members.items() if name != first}
+        outcome = verifier.verify(write(tmp_path / "bad.zip", remade(rest)))
+        size = int(members[first].split(b"\n")[1])
+        assert outcome.first_bad == f"the head of {size} events is missing"
+
+
+def head_of(path: Path) -> bytes:
+    """The newest checkpoint in a bundle."""
+    members = members_of(path)
+    return members[max(name for name in members if name.startswith("checkpoints/"))]
+
+
+def test_a_selection_needs_a_proof_to_the_checkpoint(trail: Ledger, tmp_path: Path) -> None:
+    """One that was signed with a key of the ledger, but never put into it."""
+    with trail.read() as session:
+        size, _, at = head(session)
+        name = origin(session)
+        note = Checkpoint(name, size, root(session, size), at)
+    kept = tmp_path / "kept.txt"
+    kept.write_text(note.sign(key_of(trail, "ada"), key_name(name, "ada")))
+    actors.add(trail, "ada", "zoe", [Role.AUDITOR])
+    outcome = verifier.verify(bundle(trail, Scope(request=1), tmp_path / "one.zip"), kept)
+    assert outcome.first_bad is not None
+    assert "has no proof from a head of" in outcome.first_bad
+    assert verifier.verify(bundle(trail, Scope(), tmp_path / "all.zip"), kept).ok
 
 
 def test_a_checkpoint_of_another_log_or_by_nobody_is_refused(
@@ -279,18 +265,19 @@ def test_a_checkpoint_of_another_log_or_by_nobody_is_refused(
     assert "cannot be read" in str(verifier.verify(bundles["all"], kept).first_bad)
     lines = note.decode().splitlines()
     who = Checkpoint(lines[0], int(lines[1]), verifier.unbase64(lines[2]), lines[3][5:])
-    kept.write_text(who.sign(signer().key, "somebody"))
+    kept.write_text(who.sign(signer(members_of(bundles["all"])).key, "somebody"))
     assert "no key of this ledger signed" in str(verifier.verify(bundles["all"], kept).first_bad)
 
 
 def test_trusted_keys_say_how_far_they_vouch(bundles: dict[str, Path], tmp_path: Path) -> None:
-    ada = next(KEYS.keys_of("ada"))
     path = bundles["all"]
-    outcome = verifier.verify(path, trusted=[ada.key_id])
+    keys = load_json(members_of(path)["keys.json"].decode())
+    ada = next(row["key_id"] for row in keys if row["actor"] == "ada")
+    outcome = verifier.verify(path, trusted=[ada])
     assert outcome.ok
     assert any("ada" in line and "vouches for the first" in line for line in outcome.steps[6].said)
     assert any("no key that you trust signed after it" in line for line in outcome.unchecked)
-    outcome = verifier.verify(path, trusted=[signer().key.key_id])
+    outcome = verifier.verify(path, trusted=[signer(members_of(path)).key.key_id])
     assert not any("no key that you trust" in line for line in outcome.unchecked)
     stranger = Ed25519PrivateKey.generate().public_key()
     pem = tmp_path / "stranger.pem"
@@ -318,8 +305,12 @@ def test_the_quorum_of_that_time_counts(trail: Ledger, tmp_path: Path) -> None:
     replay = verifier.Replay(False)
     problems: list[str] = []
     for entry in events_of(members_of(path)):
-        event = verifier.Event(**entry, digest="", signed_bytes=b"")
+        line = canonical_json(entry).encode()
+        event = verifier.read_event(line)
         if event.action == "request.endorsed":
             continue
         problems += replay.read(event)
-    assert problems == ["1 approved, but the policy demanded 2"]
+    assert problems == [
+        "it counts 2 of 2 approvals, not 1 of 2",
+        "1 approved, but the policy demanded 2",
+    ]

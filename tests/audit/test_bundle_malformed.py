@@ -220,6 +220,36 @@ def test_a_missing_file_and_another_format(bundles: dict[str, Path], tmp_path: P
     assert "has format 2; this verifier reads 1" in outcome_of(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "problem", "skipped"),
+    [
+        ("manifest.dsse.json", "manifest.dsse.json is no signed statement", [11]),
+        ("requests.json", "requests.json cannot be read as JSON", [10, 11, 12]),
+    ],
+)
+def test_one_unreadable_file_is_one_problem(
+    bundles: dict[str, Path], tmp_path: Path, name: str, problem: str, skipped: list[int]
+) -> None:
+    members = members_of(bundles["texts"])
+    made = remade({**members, name: b"not JSON"})
+    made[name] = b"{}" if name == "manifest.dsse.json" else b"not JSON"
+    outcome = verifier.verify(write(tmp_path / "x.zip", made))
+    assert sum(len(step.problems) for step in outcome.steps) == 1
+    assert problem in str(outcome.first_bad)
+    assert [step.number for step in outcome.steps if step.skipped][2:] == skipped
+
+
+def test_of_many_problems_ten_are_printed() -> None:
+    step = verifier.Step(1, "x")
+    for number in range(30):
+        step.fail(f"problem {number}")
+    outcome = verifier.Outcome()
+    outcome.steps.append(step)
+    assert outcome.to_text().count("PROBLEM") == 10
+    assert "and 20 more problems" in outcome.to_text()
+    assert len(outcome.to_dict()["steps"][0]["problems"]) == 30
+
+
 def test_names_in_a_bundle_do_not_steer_the_terminal() -> None:
     step = verifier.Step(1, "x")
     step.fail("\x1b[2Jcleared\u202egnirts")

@@ -11,11 +11,19 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.audit import replay
+from governance.audit import allowed, releases, replay
 from governance.audit import verify_bundle as verifier
 from governance.digests import digest_array
 from governance.evidence import dsse, keys, merkle, note
-from governance.states import PERMISSIONS, TRANSITIONS, Action, State
+from governance.states import (
+    ACTIVE_STATES,
+    ENDED_STATES,
+    PAPERWORK,
+    PERMISSIONS,
+    TRANSITIONS,
+    Action,
+    State,
+)
 
 SOURCE = Path(verifier.__file__)
 
@@ -39,16 +47,24 @@ def test_the_transition_table_is_ours() -> None:
         for before, steps in verifier.TRANSITIONS.items()
         for action, after in steps.items()
     }
-    always = {(state, Action(action)): state for state in State for action in verifier.ALWAYS}
-    assert mine | always == TRANSITIONS
-    assert not mine.keys() & always.keys()
+    assert mine == TRANSITIONS
+    assert set(verifier.ALWAYS) == PAPERWORK
+    assert verifier.ACTIVE == ACTIVE_STATES
+    assert verifier.ENDED == ENDED_STATES
+    assert verifier.CAN_JOIN == releases._CAN_JOIN
+
+
+def test_the_actions_are_ours() -> None:
+    assert verifier._ALIAS_OF == releases._ALIAS_OF
+    assert verifier._ELSEWHERE == replay._ELSEWHERE
+    assert verifier._SKEW == replay._SKEW
 
 
 def test_the_permissions_are_ours() -> None:
     assert {name: {role.value for role in roles} for name, roles in PERMISSIONS.items()} == (
         verifier.PERMISSIONS
     )
-    assert verifier.PERMISSION_OF == replay._PERMISSION_OF
+    assert verifier.PERMISSION_OF == allowed._PERMISSION_OF
 
 
 def test_the_small_points_are_ours() -> None:
@@ -147,7 +163,7 @@ def test_the_verifier_needs_nothing_newer_than_python_3_9() -> None:
         )
     }
     assert imported == {
-        "__future__", "argparse", "array", "base64", "binascii", "cryptography", "decimal",
+        "__future__", "argparse", "array", "base64", "binascii", "cryptography", "datetime", "decimal",
         "hashlib", "json", "math", "operator", "os", "pathlib", "re", "stat", "sys", "typing",
         "zipfile",
     }  # fmt: skip

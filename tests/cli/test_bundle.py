@@ -23,7 +23,7 @@ def test_a_case_leaves_the_house_and_is_checked(prepared: Path, cli: Cli, tmp_pa
     out = cli("audit", "check-bundle", path).out
     assert out.rstrip().endswith("The bundle holds.")
     actions = [event["action"] for event in cli("audit", "log", "--json").json]
-    assert actions[-4:] == ["bundle.exported"] * 4
+    assert actions[-8:] == ["checkpoint.taken", "bundle.exported"] * 4
     assert cli("audit", "verify", "--json").json["ok"] is True
     with zipfile.ZipFile(path) as archive:
         statements = [n for n in archive.namelist() if n.startswith("attestations/")]

@@ -23,6 +23,7 @@ from governance.states import Basis, Role
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import actors, policies, prepare, release, requests, versions
+from tests.audit.forgery import told
 from tests.workflow.helpers import active, champion, refusals, state
 from tests.workflow.shop import Shop
 
@@ -227,6 +228,7 @@ class Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         assert verify(self.shop.ledger).faults == ()
+        assert told(self.shop.ledger) == []  # nor has the stand-alone verifier anything to say
         assert len(refusals(self.shop.ledger)) == self.refused
 
 
