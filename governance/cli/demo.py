@@ -17,11 +17,12 @@ CLASS = "mug"
 PAIR = ("cat", "sketch")
 
 _STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("A workspace with its ledger and MLflow store, and four people with different roles.", (
+    ("A workspace with its ledger and MLflow store, and five people with different roles.", (
         "governance init --admin ada",
         "governance actor add carla --role compliance",
         "governance actor add dmitri --role approver",
         "governance actor add mona --role mlops",
+        "governance actor add otto --role auditor",
     )),
     ("A model to govern and images to measure with, rendered from a seed that training never saw.", (
         "python -m governance.demo.scenes {home}/images --per-pair 12 --seed 4711",
@@ -53,7 +54,11 @@ _STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "governance request list",
         "governance version list",
         "governance audit verify",
-        "governance report version 4 -o {report}",
+        "governance report version 4 -o {report} --actor otto",
+    )),
+    ("An auditor takes the evidence along and checks it offline, trusting neither operator nor database.", (
+        "governance audit export --all -o {home}/evidence.zip --actor otto",
+        "governance audit check-bundle {home}/evidence.zip",
     )),
 )  # fmt: skip
 
