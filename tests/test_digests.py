@@ -84,7 +84,15 @@ def test_numbers_are_written_as_in_rfc_8785_appendix_b(number: float, text: str)
     "value",
     [
         *[float("nan"), float("inf"), float("-inf")],
-        *[2**53 + 1, -(2**53) - 1, b"bytes", {1: "number as a key"}, {1, 2}, object(), "\ud800"],
+        *[
+            2**53 + 1,
+            -(2**53) - 1,
+            b"bytes",
+            {1: "number as a key"},
+            {1, 2},
+            pytest.param(object(), id="object"),
+            "\ud800",
+        ],
     ],
     ids=repr,
 )
