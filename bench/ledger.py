@@ -11,14 +11,19 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import insert, select, text
 
-from bench.output import Section, Settings, ratio, table
-from bench.timing import timed
+from bench.output import MISSING, Section, Settings, ratio, table
+from bench.timing import peak_memory, timed
+from governance.audit.bundle_contents import Scope
 from governance.audit.log import Log, walk
 from governance.audit.signatures import Signatures
 from governance.audit.verify import verify
+from governance.clip.encoder import Encoder
+from governance.clip.source import parse_source
+from governance.demo import LABELS_FILE
 from governance.digests import canonical_json, digest_bytes, load_json
 from governance.evidence.keyring import MemoryKeyring
 from governance.evidence.merkle import Frontier
@@ -27,10 +32,19 @@ from governance.ledger.events import Entry, append, entries, entry, head, signed
 from governance.ledger.migrate import upgrade
 from governance.ledger.tables import ActorKey, Event, TreeNode
 from governance.ledger.tree import leaf, prove_consistency, prove_inclusion
-from governance.workflow import actors
+from governance.registry import Registry
+from governance.states import Basis
+from governance.unlearning.labels import parse_labels
+from governance.unlearning.targets import Target
+from governance.workflow import actors, models, requests
+from governance.workflow.bundles import export
+from governance.workflow.tools import Tools
 
 DATABASE = "GOVERNANCE_BENCH_DATABASE_URL"
 """An empty PostgreSQL database that may be filled; without it the PostgreSQL rows are left out."""
+
+Proving = tuple[int, int, int, float, float, int | None]
+"""Events, hashes of two proofs, seconds of a proof and of a bundle, bytes that the bundle takes at most."""
 
 WRITERS = 16
 _PAYLOAD = {"from": "prepared", "to": "prepared", "report": {"digest": "sha256:" + "a" * 64}}
@@ -65,8 +79,25 @@ def run(settings: Settings) -> Section:
                 ["what is checked", "events/s", "time, relative to reading the rows"],
             ),
             "ledger: proving": table(
-                [(f"{n:,}", i, c, ratio(t / proving[0][3])) for n, i, c, t in proving],
-                ["events", "hashes of an inclusion proof", "of a consistency proof", "time"],
+                [
+                    (
+                        f"{n:,}",
+                        i,
+                        c,
+                        ratio(t / proving[0][3]),
+                        ratio(b / proving[0][4]),
+                        MISSING if m is None else f"{m / 1e6:.0f} MB",
+                    )
+                    for n, i, c, t, b, m in proving
+                ],
+                [
+                    "events",
+                    "hashes of an inclusion proof",
+                    "of a consistency proof",
+                    "time of a proof",
+                    "time of a bundle of one request",
+                    "its extra memory",
+                ],
             ),
         },
         data,
@@ -127,16 +158,20 @@ def _together(work: Callable[[int], None], writers: int, count: int) -> float:
 
 def _reading(
     sizes: list[int],
-) -> tuple[list[tuple[str, float, float]], list[tuple[int, int, int, float]]]:
+) -> tuple[list[tuple[str, float, float]], list[Proving]]:
     """Rates of checks on the largest log, and proofs at each size."""
     proving = []
-    with _sqlite() as ledger:
+    with _sqlite() as ledger, tempfile.TemporaryDirectory() as place:
+        request = _file(ledger, Path(place))
         for size in sizes:
             _fill(ledger, size)
             with ledger.read() as session:
                 inclusion, took = timed(partial(prove_inclusion, session, size // 3, size))
                 consistency = prove_consistency(session, size // 2 + 1, size)
-            proving.append((size, len(inclusion), len(consistency), took))
+            scope, output = Scope(request=request), Path(place) / f"{size}.zip"
+            memory = peak_memory(lambda: export(ledger, "ada", scope, output))  # noqa: B023
+            _, bundle = timed(lambda: export(ledger, "ada", scope, output))  # noqa: B023
+            proving.append((size, len(inclusion), len(consistency), took, bundle, memory))
         count = sizes[-1]
         with ledger.read() as session:
             _, bare = timed(lambda: sum(len(chunk) for chunk in entries(session)))
@@ -159,6 +194,16 @@ def _signatures(ledger: Ledger, count: int) -> None:
             if number == count:
                 break
             signatures.read(found, load_json(found.payload))
+
+
+def _file(ledger: Ledger, place: Path) -> int:
+    """Number of a request on the embedded model."""
+    registry = Registry(f"sqlite:///{place}/mlflow.db", place / "artifacts")
+    tools = Tools(ledger, registry, Encoder(place / "cache"))
+    labels = parse_labels(LABELS_FILE.read_text(encoding="utf-8"), toml=True)
+    models.register(tools, "ada", "shop", parse_source("demo", None), labels)
+    target = [Target(labels.classes[0], None)]
+    return requests.file(ledger, "ada", "shop", target, Basis.BIAS, "a reason")
 
 
 def _fill(ledger: Ledger, size: int) -> None:
