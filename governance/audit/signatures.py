@@ -1,12 +1,11 @@
 """Whose keys are valid at each point of the log, and whether the events are signed with them."""
 
-from base64 import b64decode
 from typing import Any
 
 from governance.errors import IntegrityError, InvalidInputError
 from governance.evidence.keys import PublicKey
 from governance.ledger.checkpoints import key_name
-from governance.ledger.events import REFUSED, Entry, signed_bytes
+from governance.ledger.events import REFUSED, Entry, check_signature
 
 
 class Signatures:
@@ -49,20 +48,8 @@ class Signatures:
         if not self._verify:
             return None
         try:
-            key.verify(
-                signed_bytes(
-                    event.action,
-                    event.actor,
-                    event.at,
-                    event.key_id,
-                    event.payload,
-                    event.prev_digest,
-                    event.seq,
-                    event.subject,
-                ),
-                b64decode(event.signature, validate=True),
-            )
-        except (IntegrityError, ValueError):
+            check_signature(event, key)
+        except IntegrityError:
             return f"has a signature that is not {event.actor}'s"
         self.checked += 1
         return None

@@ -6,25 +6,28 @@ holds the digest of the predecessor, so who signs vouches for the whole log up t
 """
 
 import sqlite3
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC
 from json.encoder import encode_basestring
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
-from governance.errors import GovernanceError, RefusedError
+from governance.errors import GovernanceError, IntegrityError, RefusedError
 from governance.ledger.guards import GENESIS
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
 from governance.ledger.tree import grow
 from governance.ledger.types import now
 
-__all__ = ["GENESIS", "append", "entry", "head", "signed_bytes", "stream"]
+if TYPE_CHECKING:
+    from governance.evidence.keys import PublicKey
+
+__all__ = ["GENESIS", "append", "check_signature", "entry", "head", "signed_bytes", "stream"]
 
 SIGNATURE_CONTEXT = b"governance.event.v1\n"
 """First line of what is signed."""
@@ -93,6 +96,28 @@ class Entry(NamedTuple):
     key_id: str | None
     signature: str | None
     digest: str
+
+
+def check_signature(event: "Entry | Event", key: "PublicKey") -> None:
+    """Check that an event's signature is by this key.
+
+    Raises:
+        IntegrityError: it is not, or there is none.
+    """
+    said = signed_bytes(
+        event.action,
+        event.actor,
+        event.at,
+        event.key_id,
+        event.payload,
+        event.prev_digest,
+        event.seq,
+        event.subject,
+    )
+    try:
+        key.verify(said, b64decode(event.signature or "", validate=True))
+    except ValueError as error:
+        raise IntegrityError(f"the signature of event {event.seq} is not base64") from error
 
 
 _HEAD = select(Event.seq, Event.digest, Event.at).order_by(Event.seq.desc()).limit(1)

@@ -1,6 +1,5 @@
 """Exported directories: what is signed with them, and whether one is what the ledger knows."""
 
-from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from governance.evidence.artifact import SignedModel, verify_directory
 from governance.evidence.keys import PublicKey
 from governance.ledger.checkpoints import origin
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import head, signed_bytes, stream
+from governance.ledger.events import check_signature, head, stream
 from governance.ledger.lookup import find_model, find_version, newest_events
 from governance.ledger.tables import Event, ModelVersion
 from governance.workflow.aliases import subject_of
@@ -121,17 +120,7 @@ def _check_signer(session: Session, event: Event, key: PublicKey) -> None:
         )
     if event.key_id != key.key_id or event.signature is None:
         raise IntegrityError(f"event {event.seq} is signed with another key than the directory")
-    said = signed_bytes(
-        event.action,
-        event.actor,
-        event.at,
-        event.key_id,
-        event.payload,
-        event.prev_digest,
-        event.seq,
-        event.subject,
-    )
     try:
-        key.verify(said, b64decode(event.signature, validate=True))
-    except (IntegrityError, ValueError) as error:
+        check_signature(event, key)
+    except IntegrityError as error:
         raise IntegrityError(f"event {event.seq} has a signature that does not hold") from error
