@@ -56,9 +56,10 @@ class SqliteFiles:
 class PostgresDatabases:
     """Databases on one server."""
 
+    _numbers = itertools.count(1)  # of all that use a server, so that no name is given twice
+
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._numbers = itertools.count(1)
 
     def new(self) -> str:
         """URL of a database without tables."""

@@ -81,7 +81,10 @@ def parse_source(name: str, pretrained: str | None, quick_gelu: bool = False) ->
             raise InvalidInputError(f"{text!r} names no model: it holds control characters")
     looks_like_path = name.startswith((".", "/", "~")) or (name != DEMO and Path(name).is_dir())
     if name.startswith(LOCAL_PREFIX) or looks_like_path:
-        path = Path(name.removeprefix(LOCAL_PREFIX)).expanduser().absolute()
+        try:
+            path = Path(name.removeprefix(LOCAL_PREFIX)).expanduser().absolute()
+        except RuntimeError as error:
+            raise NotFoundError(f"there is no home directory for {name!r}") from error
         name = f"{LOCAL_PREFIX}{path}"
     with_own_weights = name == DEMO or name.startswith((LOCAL_PREFIX, HUB_PREFIX))
     if with_own_weights and pretrained is not None:

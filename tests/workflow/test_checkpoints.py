@@ -76,8 +76,9 @@ def test_a_checkpoint_is_the_signed_head_of_all_events_before_it(log: Ledger) ->
 
 
 def test_who_may_not_take_one_is_refused_on_record(log: Ledger) -> None:
+    actors.add(log, "ada", "dmitri", [Role.APPROVER])
     with pytest.raises(RefusedError, match=r"checkpoint\.take needs"):
-        take(log, "carla")
+        take(log, "dmitri")
     assert actions(log)[-1] == "checkpoint.refused"
     with log.read() as session:
         assert list(stored(session)) == []
