@@ -226,7 +226,7 @@ def _fill(ledger: Ledger, size: int) -> None:
             for seq in range(first, min(seq + _BATCH, size) + 1):  # noqa: B020
                 signed = key if seq <= _SIGNED else None
                 action = "request.evaluated" if signed else "request.refused"
-                subject, signer = f"request:{seq % 997}", key_id if signed else None
+                subject, signer = f"request:{1000 + seq % 997}", key_id if signed else None
                 signature = None
                 if signed is not None:
                     said = signed_bytes(action, "ada", at, signer, payload, prev, seq, subject)
