@@ -163,6 +163,7 @@ def redact(ledger: Ledger, actor: str, request_id: int, reason: str) -> str | No
     return ledger.scrub()
 
 
+@recorded("redact what is due", "policy")
 def redact_due(ledger: Ledger, actor: str) -> tuple[list[int], str | None]:
     """Redact every request whose retention period is over and that is not on hold.
 

@@ -9,7 +9,7 @@ from governance.ledger.database import Ledger
 from governance.policy import Gates
 from governance.states import Role
 from governance.unlearning.recipe import Recipe
-from governance.workflow import actors, policies, prepare, release, requests, versions
+from governance.workflow import actors, cases, policies, prepare, release, requests, versions
 from tests.workflow.helpers import dump, gates, refusals
 from tests.workflow.shop import Shop
 
@@ -61,6 +61,16 @@ def test_a_missing_role_a_deactivated_actor_and_a_missing_key(shop: Shop) -> Non
         ("otto", "policy:ledger"),
         ("carla", "request:1"),
     ]
+    assert verify(shop.ledger).ok
+
+
+def test_erasing_what_is_due(shop: Shop) -> None:
+    before = dump(shop.ledger)
+    with pytest.raises(RefusedError, match=r"request\.redact needs"):
+        cases.redact_due(shop.ledger, "mona")
+    assert dump(shop.ledger) == before
+    ((actor, subject, _),) = refusals(shop.ledger)
+    assert (actor, subject) == ("mona", "policy:ledger")
     assert verify(shop.ledger).ok
 
 
