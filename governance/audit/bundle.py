@@ -30,7 +30,7 @@ from governance.evidence.encoding import to_base64
 from governance.evidence.keys import SigningKey
 from governance.ledger.checkpoints import origin, stored
 from governance.ledger.database import Session
-from governance.ledger.events import Entry, entry
+from governance.ledger.events import Entry, entry_of
 from governance.ledger.tree import Prover
 from governance.policy import parse_policy
 from governance.reports.bundle import render_bundle
@@ -135,10 +135,10 @@ def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool
         "events.jsonl": lambda: _lines(contents.entries()),
         "keys.json": _json(contents.keys.table()),
         "policy.json": _json(contents.policy()),
-        "requests.json": _json(contents.requests()),
-        "decisions.json": _json(contents.decisions()),
-        "projectors.json": _json(contents.projectors()),
-        "versions.json": _json(contents.versions()),
+        "requests.json": _json(contents.requests),
+        "decisions.json": _json(contents.decisions),
+        "projectors.json": _json(contents.projectors),
+        "versions.json": _json(contents.versions),
         "models.json": _json(contents.models()),
         "datasets.json": _json(contents.datasets()),
         "requests.csv": requests_csv(contents),
@@ -158,8 +158,8 @@ def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool
     members |= {f"reports/{digest[7:]}.json": text.encode() for digest, text in reports.items()}
     members |= statements(
         signer.key,
-        contents.versions(),
-        contents.decisions(),
+        contents.versions,
+        contents.decisions,
         contents.replay.said["reports"],
         reports,
         parse_policy(contents.replay.rules),
@@ -189,10 +189,10 @@ def _document(about: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
     return {
         "manifest": dict(about),
         "title": _title(contents.scope),
-        "requests": contents.requests(),
-        "decisions": contents.decisions(),
-        "projectors": contents.projectors(),
-        "versions": contents.versions(),
+        "requests": contents.requests,
+        "decisions": contents.decisions,
+        "projectors": contents.projectors,
+        "versions": contents.versions,
         "attention": list(contents.replay.loud),
         "events": [event._asdict() for event in islice(shown, _SHOWN)],
         "shown": _SHOWN,
@@ -232,9 +232,7 @@ def _proofs(session: Session, contents: Contents, sizes: list[int]) -> dict[str,
 
 def _lines(events: Iterator[Entry]) -> Iterator[bytes]:
     for event in events:
-        fields = event._asdict()
-        del fields["digest"]
-        yield entry(**fields).encode() + b"\n"
+        yield entry_of(event).encode() + b"\n"
 
 
 def _json(value: Any) -> bytes:

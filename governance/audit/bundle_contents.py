@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from governance.audit import verify_bundle
@@ -115,6 +115,7 @@ class Contents:
         """Whether events were selected, so that each needs a proof of its own."""
         return self._selected is not None
 
+    @cached_property
     def requests(self) -> list[dict[str, Any]]:
         """The requests, with the states to which their events lead."""
         return [
@@ -128,10 +129,12 @@ class Contents:
             for number, case in sorted(self.replay.cases.items())
         ]
 
+    @cached_property
     def decisions(self) -> list[dict[str, Any]]:
         """Every decision, in order."""
         return [{"request": n, "facts": facts} for n, facts in self.replay.said["decisions"]]
 
+    @cached_property
     def projectors(self) -> list[dict[str, Any]]:
         """Every preparation, with its recipe."""
         made = []
@@ -148,6 +151,7 @@ class Contents:
             )
         return made
 
+    @cached_property
     def versions(self) -> list[dict[str, Any]]:
         """Every version, with its recipe."""
         made = []
@@ -203,9 +207,9 @@ class Contents:
     def arrays(self) -> dict[str, Array]:
         """Every matrix that the records refer to, by digest."""
         digests = set()
-        for row in (*self.projectors(), *self.versions()):
+        for row in (*self.projectors, *self.versions):
             digests |= {row["factor_a"], row["factor_b"], *text_digests(row["recipe"])}
-        for row in self.projectors():
+        for row in self.projectors:
             digests.update(prototype_digests(row["recipe"]))
         for model in self.models():
             digests |= {model["facts"]["bank_rows"], model["facts"]["bank_scores"]}

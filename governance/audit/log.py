@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from governance.audit.fault import Fault, unreadable
-from governance.evidence.merkle import Frontier
+from governance.evidence.merkle import Frontier, leaf_hash
 from governance.ledger.database import Session
 from governance.ledger.events import GENESIS, Entry, entries, entry
 from governance.ledger.tree import stored_nodes
@@ -58,7 +58,7 @@ def walk(session: Session, log: Log) -> Iterator[Entry]:
                 break
             count, head, before = seq, digest, at
             log.count, log.head = seq, digest
-            leaves.append(sha256(b"\x00" + found).digest())
+            leaves.append(leaf_hash(found))
             if seq == 1:
                 log.first = digest
             if seq == stop:

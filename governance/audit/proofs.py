@@ -3,10 +3,10 @@
 from typing import Any
 
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError
-from governance.evidence.note import parse
+from governance.evidence.note import Checkpoint, parse
 from governance.ledger.checkpoints import at_size, newest, origin
 from governance.ledger.database import Session
-from governance.ledger.events import entry, head
+from governance.ledger.events import entry_of, head
 from governance.ledger.tables import Event
 from governance.ledger.tree import prove_consistency, prove_inclusion, root
 
@@ -32,7 +32,8 @@ def inclusion(session: Session, seq: int, checkpoint: int | str | None = None) -
     event = session.get(Event, seq)
     if event is None:
         raise NotFoundError(f"the log has no event {seq}")
-    size, note = _signed(session, checkpoint)
+    signed, note = _signed(session, checkpoint)
+    size = signed.size
     if seq > size:
         raise InvalidInputError(
             f"event {seq} came after the checkpoint on {size} events; take another one with "
@@ -43,20 +44,10 @@ def inclusion(session: Session, seq: int, checkpoint: int | str | None = None) -
         "kind": "inclusion",
         "origin": origin(session),
         "seq": seq,
-        "entry": entry(
-            event.action,
-            event.actor,
-            event.at,
-            event.key_id,
-            event.payload,
-            event.prev_digest,
-            event.seq,
-            event.signature,
-            event.subject,
-        ),
+        "entry": entry_of(event),
         "index": seq - 1,
         "size": size,
-        "root": root(session, size).hex(),
+        "root": signed.root.hex(),
         "hashes": [value.hex() for value in prove_inclusion(session, seq, size)],
         "checkpoint": note,
     }
@@ -91,14 +82,14 @@ def _head(session: Session, named: int | str) -> dict[str, Any]:
     if isinstance(named, int):
         _check_size(session, named)
         row = at_size(session, named)
-        size, note = named, None if row is None else row.note
-    else:
-        size, note = _signed(session, named)
-    return {"size": size, "root": root(session, size).hex(), "checkpoint": note}
+        note = None if row is None else row.note
+        return {"size": named, "root": root(session, named).hex(), "checkpoint": note}
+    signed, note = _signed(session, named)
+    return {"size": signed.size, "root": signed.root.hex(), "checkpoint": note}
 
 
-def _signed(session: Session, named: int | str | None) -> tuple[int, str]:
-    """Size and note of a checkpoint, if it is on the log as it stands; its signature is not looked at."""
+def _signed(session: Session, named: int | str | None) -> tuple[Checkpoint, str]:
+    """A checkpoint and its note, if it is on the log as it stands; its signature is not looked at."""
     if isinstance(named, str):
         note = named
     else:
@@ -117,7 +108,7 @@ def _signed(session: Session, named: int | str | None) -> tuple[int, str]:
         raise IntegrityError(
             f"the first {signed.size} events are others than those the checkpoint vouches for"
         )
-    return signed.size, note
+    return signed, note
 
 
 def _check_size(session: Session, size: int) -> None:

@@ -15,7 +15,7 @@ def requests_csv(contents: Contents) -> bytes:
     header = ["request", "model", "forget", "basis", "state", "filed_by", "filed_at", "due_at",
               "held", "redacted"]  # fmt: skip
     rows = []
-    for row in contents.requests():
+    for row in contents.requests:
         facts = row["facts"]
         targets = [Target.from_dict(target) for target in facts["targets"]]
         rows.append(
@@ -29,9 +29,7 @@ def decisions_csv(contents: Contents) -> bytes:
     """One line a decision."""
     names = ["ruling", "actor", "decided_at", "break_glass", "projector_digest", "report_digest",
              "policy_digest"]  # fmt: skip
-    rows = [
-        [row["request"], *(row["facts"][name] for name in names)] for row in contents.decisions()
-    ]
+    rows = [[row["request"], *(row["facts"][name] for name in names)] for row in contents.decisions]
     return b"".join(_lines([["request", *names], *rows]))
 
 

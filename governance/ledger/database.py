@@ -30,6 +30,7 @@ __all__ = [
     "current_revision",
     "decoded",
     "explained",
+    "translated",
 ]
 
 VERSION_TABLE = "governance_alembic_version"
@@ -98,8 +99,7 @@ class Ledger:
             engine.dialect.name == "postgresql"
         ):  # by default every statement would see another state
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        info = {KEYS: self.keys, CIPHER: self.cipher}
-        with explained(self.url), Session(engine, expire_on_commit=False, info=info) as session:
+        with explained(self.url), self._session(engine) as session:
             check_revision(session.connection(), self.url)
             yield session
 
@@ -115,8 +115,7 @@ class Ledger:
             ConflictError: another writer held the lock too long or changed the same thing.
         """
         engine = self.engine.execution_options(**{_WRITE: True})
-        info = {KEYS: self.keys, CIPHER: self.cipher}
-        with explained(self.url), Session(engine, expire_on_commit=False, info=info) as session:
+        with explained(self.url), self._session(engine) as session:
             connection = session.connection()
             if connection.dialect.name == "postgresql":
                 session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
@@ -124,6 +123,10 @@ class Ledger:
             check_revision(connection, self.url)
             yield session
             session.commit()
+
+    def _session(self, engine: Engine) -> Session:
+        info = {KEYS: self.keys, CIPHER: self.cipher}
+        return Session(engine, expire_on_commit=False, info=info)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -307,6 +310,21 @@ def _problem(error: DBAPIError) -> str:
     """What the database says, in one line; PostgreSQL adds detail, hint and context on further ones."""
     diagnosis = getattr(error.orig, "diag", None)
     return getattr(diagnosis, "message_primary", None) or " ".join(str(error.orig).split())
+
+
+@contextmanager
+def translated(connection: Connection, statement: str) -> Iterator[None]:
+    """Let errors of the driver itself, where it is used directly, be those of SQLAlchemy as everywhere else.
+
+    Raises:
+        DBAPIError: the driver failed.
+    """
+    dialect = connection.dialect
+    driver_error = dialect.loaded_dbapi.Error
+    try:
+        yield
+    except driver_error as error:
+        raise DBAPIError.instance(statement, (), error, driver_error, dialect=dialect) from error
 
 
 @contextmanager

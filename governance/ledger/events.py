@@ -5,7 +5,6 @@ signed is the same object without the signature, behind a line that keeps the si
 holds the digest of the predecessor, so who signs vouches for the whole log up to there.
 """
 
-import sqlite3
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
 from governance.errors import GovernanceError, IntegrityError, RefusedError
+from governance.ledger.database import decoded, translated
 from governance.ledger.guards import GENESIS
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
@@ -27,7 +27,16 @@ from governance.ledger.types import now
 if TYPE_CHECKING:
     from governance.evidence.keys import PublicKey
 
-__all__ = ["GENESIS", "append", "check_signature", "entry", "head", "signed_bytes", "stream"]
+__all__ = [
+    "GENESIS",
+    "append",
+    "check_signature",
+    "entry",
+    "entry_of",
+    "head",
+    "signed_bytes",
+    "stream",
+]
 
 SIGNATURE_CONTEXT = b"governance.event.v1\n"
 """First line of what is signed."""
@@ -96,6 +105,21 @@ class Entry(NamedTuple):
     key_id: str | None
     signature: str | None
     digest: str
+
+
+def entry_of(event: "Entry | Event") -> str:
+    """The entry of an event as it stands in the table."""
+    return entry(
+        event.action,
+        event.actor,
+        event.at,
+        event.key_id,
+        event.payload,
+        event.prev_digest,
+        event.seq,
+        event.signature,
+        event.subject,
+    )
 
 
 def check_signature(event: "Entry | Event", key: "PublicKey") -> None:
@@ -212,15 +236,11 @@ def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
     postgresql = connection.dialect.name == "postgresql"
     # A server's cursor needs a name, or all rows come at once.
     cursor = driver.cursor("governance_entries") if postgresql else driver.cursor()
-    with closing(cursor):
-        try:
-            cursor.execute(f"SELECT {', '.join(Entry._fields)} FROM events ORDER BY seq")
-            while rows := cursor.fetchmany(chunk):
-                yield list(map(Entry._make, rows))
-        except sqlite3.OperationalError as error:
-            if "decode" not in str(error):
-                raise
-            raise ValueError(str(error)) from error
+    query = f"SELECT {', '.join(Entry._fields)} FROM events ORDER BY seq"
+    with decoded(), translated(connection, query), closing(cursor):
+        cursor.execute(query)
+        while rows := cursor.fetchmany(chunk):
+            yield list(map(Entry._make, rows))
 
 
 def stream(

@@ -14,7 +14,6 @@ from governance.evidence.merkle import (
     STORED_EVERY,
     Fetch,
     Frontier,
-    Nodes,
     consistency_proof,
     inclusion_proof,
     leaf_hash,
@@ -58,7 +57,7 @@ def prove_inclusion(session: Session, seq: int, size: int) -> list[bytes]:
     Raises:
         InvalidInputError: it is not.
     """
-    return inclusion_proof(seq - 1, size, _nodes(session))
+    return Prover(session).inclusion(seq, size)
 
 
 def prove_consistency(session: Session, old: int, new: int) -> list[bytes]:
@@ -67,7 +66,7 @@ def prove_consistency(session: Session, old: int, new: int) -> list[bytes]:
     Raises:
         InvalidInputError: `old` is larger than `new`.
     """
-    return consistency_proof(old, new, _nodes(session))
+    return Prover(session).consistency(old, new)
 
 
 class Prover:
@@ -100,11 +99,6 @@ class Prover:
             last = first + (1 << STORED_EVERY)
             self._blocks[level, first] = _stored(self._session, level, first, last)
         return self._blocks[level, first][start - first : stop - first]
-
-
-def _nodes(session: Session) -> Nodes:
-    fetch = _fetch(session)
-    return lambda level, position: subtree(level, position, fetch)
 
 
 def _fetch(session: Session) -> Fetch:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from governance.audit.fault import Fault
 from governance.audit.log import Log, walk
 from governance.digests import canonical_json
-from governance.errors import RefusedError
+from governance.errors import RefusedError, UnavailableError
 from governance.evidence.keys import PublicKey
 from governance.evidence.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
 from governance.ledger import events, tree
@@ -28,7 +28,7 @@ from governance.ledger.types import now
 from governance.states import Action
 from governance.workflow import transition
 from tests.keys import KEYS
-from tests.ledger.tampering import dump, tamper
+from tests.ledger.tampering import dump, raw, tamper
 
 PAYLOADS: list[dict[str, Any]] = [
     {"roles": ["admin"]},
@@ -304,3 +304,10 @@ def test_full_subtrees_are_stored_and_give_the_root(ledger: Ledger) -> None:
     with ledger.read() as session:
         list(walk(session, found))
     assert found.node_faults == [Fault("tree node 8/1", "has another hash than its events give")]
+
+
+def test_a_database_that_fails_while_the_log_is_read_is_one_line(log: Ledger) -> None:
+    raw(log, "ALTER TABLE events RENAME TO gone")
+    with pytest.raises(UnavailableError, match=r"the ledger .* (cannot be used|failed)") as caught:
+        check(log)
+    assert len(str(caught.value).splitlines()) == 1
