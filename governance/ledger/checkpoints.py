@@ -8,7 +8,7 @@ from sqlalchemy import select
 from governance.errors import NotFoundError, RefusedError
 from governance.evidence.note import Checkpoint
 from governance.ledger.database import Session
-from governance.ledger.events import append, head, moment, no_key
+from governance.ledger.events import append, head_now, no_key
 from governance.ledger.facts import checkpoint_facts
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import CheckpointRecord, Event
@@ -46,8 +46,8 @@ def take(session: Session, actor: str) -> CheckpointRecord:
     key = signer_of(session, actor)
     if key is None:
         raise RefusedError(no_key(actor))
-    size, _, before = head(session)
-    log, time = origin(session), moment(session, before)
+    size, _, time = head_now(session)
+    log = origin(session)
     signed = Checkpoint(log, size, root(session, size), time)
     row = CheckpointRecord(
         size=size,

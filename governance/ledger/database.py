@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import uniform
+from sqlite3 import OperationalError
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import Connection, make_url
@@ -54,6 +55,9 @@ _LOCKED_TABLE = (
 )
 _PAUSES_S = (0.001, 0.01)
 _WRITE = "governance_write"
+_BEGIN = "BEGIN IMMEDIATE"
+_LOCK = f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_S}s', true), pg_advisory_xact_lock(7161702512)"
+_REVISION = f"SELECT version_num FROM {VERSION_TABLE}"
 _RAISED = "P0001"
 """SQLSTATE of what our triggers raise on PostgreSQL; SQLite's driver calls the same an integrity error."""
 
@@ -94,13 +98,12 @@ class Ledger:
         Raises:
             UnavailableError: the database cannot be reached or is at another revision.
         """
-        engine = self.engine
-        if (
-            engine.dialect.name == "postgresql"
-        ):  # by default every statement would see another state
-            engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with explained(self.url), self._session(engine) as session:
-            check_revision(session.connection(), self.url)
+        options = {}
+        if self.engine.dialect.name == "postgresql":
+            # By default every statement would see another state.
+            options["isolation_level"] = "REPEATABLE READ"
+        with explained(self.url), self._session() as session:
+            check_revision(session.connection(execution_options=options), self.url)
             yield session
 
     @contextmanager
@@ -114,19 +117,17 @@ class Ledger:
             UnavailableError: the database cannot be reached or is at another revision.
             ConflictError: another writer held the lock too long or changed the same thing.
         """
-        engine = self.engine.execution_options(**{_WRITE: True})
-        with explained(self.url), self._session(engine) as session:
-            connection = session.connection()
+        with explained(self.url), self._session() as session:
+            connection = session.connection(execution_options={_WRITE: True})
             if connection.dialect.name == "postgresql":
-                session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
-                session.execute(text("SELECT pg_advisory_xact_lock(7161702512)"))
+                connection.exec_driver_sql(_LOCK)
             check_revision(connection, self.url)
             yield session
             session.commit()
 
-    def _session(self, engine: Engine) -> Session:
+    def _session(self) -> Session:
         info = {KEYS: self.keys, CIPHER: self.cipher}
-        return Session(engine, expire_on_commit=False, info=info)
+        return Session(self.engine, expire_on_commit=False, info=info)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -169,7 +170,7 @@ def current_revision(connection: Connection) -> str | None:
         if not connection.dialect.has_table(connection, VERSION_TABLE):
             return None
         connection.info[VERSION_TABLE] = True
-    row = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).first()
+    row = connection.exec_driver_sql(_REVISION).first()
     return None if row is None else str(row[0])
 
 
@@ -262,18 +263,21 @@ def _begin_writing(connection: Connection) -> None:
     writers one waited for 8.6 s. Short pauses of random length give each the same chance at any moment.
     """
     deadline = monotonic() + _LOCK_TIMEOUT_S
-    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return
-            except DatabaseDown as error:
-                if "locked" not in str(error.orig) or monotonic() > deadline:
-                    raise
-            sleep(uniform(*_PAUSES_S))
-    finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT_S * 1000)}")
+    # It asks the driver itself: three statements of SQLAlchemy take as long as the rest of a short transaction.
+    driver: Any = connection.connection.driver_connection
+    with translated(connection, _BEGIN):
+        driver.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    driver.execute(_BEGIN)
+                    return
+                except OperationalError as error:
+                    if "locked" not in str(error) or monotonic() > deadline:
+                        raise
+                sleep(uniform(*_PAUSES_S))
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT_S * 1000)}")
 
 
 @contextmanager

@@ -146,7 +146,8 @@ def check_signature(event: "Entry | Event", key: "PublicKey") -> None:
 
 _HEAD = select(Event.seq, Event.digest, Event.at).order_by(Event.seq.desc()).limit(1)
 _INSERT = insert(Event)
-_CLOCK = select(func.clock_timestamp())
+_CLOCK = func.clock_timestamp()
+_HEAD_AND_CLOCK = _HEAD.add_columns(_CLOCK)
 
 
 def head(session: Session) -> tuple[int, str, str]:
@@ -155,13 +156,21 @@ def head(session: Session) -> tuple[int, str, str]:
     return (0, GENESIS, "") if row is None else (row[0], row[1], row[2])
 
 
-def moment(session: Session, before: str) -> str:
-    """The present moment by one clock for all writers, and never before that of the last event."""
-    if session.get_bind().dialect.name == "postgresql":
-        time = session.connection().execute(_CLOCK).scalar_one().astimezone(UTC)
-    else:
+def head_now(session: Session) -> tuple[int, str, str]:
+    """Number and digest of the newest event, and the present moment, which is never before that event's.
+
+    The moment is by one clock for all writers: a server's own.
+    """
+    connection = session.connection()
+    if connection.dialect.name != "postgresql":
+        seq, digest, before = head(session)
         time = now()
-    return max(str(time.isoformat(timespec="microseconds")), before)
+    elif row := connection.execute(_HEAD_AND_CLOCK).first():
+        seq, digest, before, time = row
+    else:
+        seq, digest, before = 0, GENESIS, ""
+        time = connection.execute(select(_CLOCK)).scalar_one()
+    return seq, digest, max(time.astimezone(UTC).isoformat(timespec="microseconds"), before)
 
 
 def append(
@@ -188,8 +197,8 @@ def append(
         key = None
     if key is None and not action.endswith(REFUSED):
         raise RefusedError(no_key(actor))
-    last_seq, prev_digest, last_at = head(session)
-    seq, at = last_seq + 1, moment(session, last_at)
+    last, prev_digest, at = head_now(session)
+    seq = last + 1
     content = canonical_json(dict(payload))
     key_id = None if key is None else key.key_id
     signature = None

@@ -267,7 +267,8 @@ def test_who_has_no_key_here_cannot_append_but_is_refused_on_record(log: Ledger)
 def test_time_never_goes_backwards(log: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     late = now() + timedelta(days=1)
     with monkeypatch.context() as wrong, log.write() as session:
-        wrong.setattr(events, "moment", lambda *_: late.isoformat(timespec="microseconds"))
+        at = late.isoformat(timespec="microseconds")
+        wrong.setattr(events, "head_now", lambda session: (*head(session)[:2], at))
         append(session, "ada", "test.done", "test:1", {})
     with log.write() as session:
         event = append(session, "ada", "test.done", "test:1", {})
