@@ -1,15 +1,25 @@
 """Whose keys are valid at each point of the log, and whether the events are signed with them."""
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from governance.audit.fault import UNREADABLE
 from governance.errors import IntegrityError, InvalidInputError
 from governance.evidence.keys import PublicKey
 from governance.ledger.checkpoints import key_name
 from governance.ledger.events import REFUSED, Entry, check_signature
 
+_FEW = 64
+"""So many signatures are checked sooner than threads are started."""
+
 
 class Signatures:
-    """Follows the keys through the log; feed it every event in order.
+    """Follows the keys through the log; feed it every event in order, some at a time.
+
+    The signatures of a batch are checked in threads, one for each processor: OpenSSL works outside the
+    interpreter's lock (`cryptography` gives it up), and nothing else takes so long in a verification.
 
     Attributes:
         checked: number of signatures that were verified.
@@ -23,21 +33,37 @@ class Signatures:
         self._announced: dict[str, list[PublicKey]] = {}
         self._known: set[str] = set()
 
-    def read(self, event: Entry, payload: Any) -> str | None:
-        """Take an event; why its signature does not hold, or None.
+    def read(self, batch: Sequence[tuple[Entry, Any]]) -> list[str | None]:
+        """Take events with their payloads.
 
-        Raises:
-            KeyError, TypeError: the payload is not what such an event holds.
+        Returns:
+            For each, why its signature or what it says of keys does not hold; None if both do.
         """
-        if event.seq == 1 and event.action == "actor.added":
-            self._announce(event, payload["actor"]["key"])  # it signs its own announcement
-        return self._problem(event) or self._follow(event, payload)
+        problems: list[str | None] = []
+        signed: list[tuple[int, Entry, PublicKey]] = []
+        for number, (event, payload) in enumerate(batch):
+            try:
+                found = self._take(event, payload)
+            except UNREADABLE:
+                found = f"{event.action} makes no sense there"
+            if isinstance(found, PublicKey):
+                signed.append((number, event, found))
+            problems.append(None if isinstance(found, PublicKey) else found)
+        if self._verify:
+            false = _false(signed)
+            for number, event in false:
+                problems[number] = f"has a signature that is not {event.actor}'s"
+            self.checked += len(signed) - len(false)
+        return problems
 
     def note_keys(self, origin: str) -> dict[str, list[PublicKey]]:
         """Keys of all actors, by the names under which they sign notes on this log."""
         return {key_name(origin, actor): keys for actor, keys in self._announced.items()}
 
-    def _problem(self, event: Entry) -> str | None:
+    def _take(self, event: Entry, payload: Any) -> PublicKey | str | None:
+        """The key with which an event must be signed, or a problem, or None where it need not be signed."""
+        if event.seq == 1 and event.action == "actor.added":
+            self._announce(event, payload["actor"]["key"])  # it signs its own announcement
         if event.key_id is None or event.signature is None:
             if event.action.endswith(REFUSED) and event.key_id is event.signature is None:
                 return None
@@ -45,14 +71,7 @@ class Signatures:
         key = self._valid.get(event.actor, {}).get(event.key_id)
         if key is None:
             return f"is signed with a key that was not {event.actor}'s at that point"
-        if not self._verify:
-            return None
-        try:
-            check_signature(event, key)
-        except IntegrityError:
-            return f"has a signature that is not {event.actor}'s"
-        self.checked += 1
-        return None
+        return self._follow(event, payload) or key
 
     def _follow(self, event: Entry, payload: Any) -> str | None:
         """Take what the event says of keys; why that cannot be, or None."""
@@ -86,3 +105,23 @@ class Signatures:
         self._valid.setdefault(name, {})[key.key_id] = key
         self._announced.setdefault(name, []).append(key)
         return None
+
+
+def _false(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[tuple[int, Entry]]:
+    """Those that are not signed with their key."""
+    workers = os.cpu_count() or 1
+    if workers == 1 or len(signed) < _FEW:
+        return _false_of(signed)
+    with ThreadPoolExecutor(workers) as pool:
+        parts = pool.map(_false_of, (signed[start::workers] for start in range(workers)))
+        return [found for part in parts for found in part]
+
+
+def _false_of(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[tuple[int, Entry]]:
+    false = []
+    for number, event, key in signed:
+        try:
+            check_signature(event, key)
+        except IntegrityError:
+            false.append((number, event))
+    return false

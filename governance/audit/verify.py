@@ -1,14 +1,15 @@
 """Recomputing everything the ledger claims. Needs no model, no MLflow and no torch."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from governance.audit.checkpoints import Checkpoints
 from governance.audit.contents import LOCKED, contents
-from governance.audit.fault import UNREADABLE, Fault, readable
+from governance.audit.fault import Fault, readable
 from governance.audit.log import Log, walk
 from governance.audit.mirror import Mirror, Registry
 from governance.audit.replay import Replay, read_payload
@@ -21,6 +22,11 @@ from governance.ledger.events import Entry, head
 from governance.ledger.guards import missing
 from governance.ledger.lookup import model_names
 from governance.progress import Meter, silent
+
+_BATCH = 1024
+"""Events whose signatures are checked at once."""
+
+_NO_JSON = object()
 
 _STEP = 1000
 """Events between two reports of progress."""
@@ -101,8 +107,9 @@ def verify(
         faults: list[Fault] = []
         # 1. The log: every digest, link, time and tree node; every signature; every event makes sense and was
         #    allowed where it stands; and the tables hold, in the same order, what it says.
-        for event in _metered(walk(session, log), head(session)[0], meter):
-            for found in _read(event, signed, replay):
+        events = _metered(walk(session, log), head(session)[0], meter)
+        while batch := list(islice(events, _BATCH)):
+            for found in _read(batch, signed, replay):
                 faults.extend([found] if isinstance(found, Fault) else shadows.expect(found))
         if log.fault is not None:
             faults.append(log.fault)
@@ -140,17 +147,23 @@ def _metered(events: Iterator[Entry], total: int, meter: Meter) -> Iterator[Entr
                 advance(_STEP)
 
 
-def _read(event: Entry, signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
-    where = f"event {event.seq}"
+def _read(batch: Sequence[Entry], signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
+    """What some events say, and what is wrong with them, in their order."""
+    payloads = [_payload(event) for event in batch]
+    read = [pair for pair in zip(batch, payloads, strict=True) if pair[1] is not _NO_JSON]
+    problems = iter(signed.read(read))
+    for event, payload in zip(batch, payloads, strict=True):
+        where = f"event {event.seq}"
+        if payload is _NO_JSON:
+            yield Fault(where, "its payload is not canonical JSON")
+            continue
+        if (problem := next(problems)) is not None:
+            yield Fault(where, problem)
+        yield from replay.read(event, payload)
+
+
+def _payload(event: Entry) -> Any:
     try:
-        payload = read_payload(event.payload)
+        return read_payload(event.payload)
     except (ValueError, RecursionError):
-        yield Fault(where, "its payload is not canonical JSON")
-        return
-    try:
-        problem = signed.read(event, payload)
-    except UNREADABLE:
-        problem = f"{event.action} makes no sense there"
-    if problem is not None:
-        yield Fault(where, problem)
-    yield from replay.read(event, payload)
+        return _NO_JSON
