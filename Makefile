@@ -28,10 +28,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/governance demo
 
-# Two workers of one thread each: torch on two threads beside other work is several times slower than on one.
+# Two workers of one thread each: torch on two threads beside other work is several times slower than on one. Each begins
+# at another end of the suite, so that most of what tests share is made once, and takes over from the other when done.
+# The many processes that tests start need what was compiled before, so it is kept whatever the environment says.
 WORKERS ?= 2
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ from tests import databases as kinds
 from tests import postgres
 from tests.keys import KEYS
 
-pytest_plugins = ["tests.workflow.fixtures"]
+pytest_plugins = ["tests.workflow.fixtures", "tests.statements"]
 
 _PLACES = ("GOVERNANCE_HOME", "GOVERNANCE_DATABASE_URL", "GOVERNANCE_ACTOR", "MLFLOW_TRACKING_URI")
 _KEYS = (

@@ -65,11 +65,16 @@ def rows(connection: Connection, table: str) -> list[Values]:
 
 def peek(ledger: Ledger, table: str) -> list[Values]:
     """Every row of a table, read without changing anything."""
+    return peek_all(ledger, table)[table]
+
+
+def peek_all(ledger: Ledger, *tables: str) -> dict[str, list[Values]]:
+    """Every row of some tables, read without changing anything."""
     if _ATTACKING:  # whoever else asked would wait for the locks of the attack
-        return rows(_ATTACKING[-1], table)
+        return {table: rows(_ATTACKING[-1], table) for table in tables}
     engine = _engine(ledger)
     with engine.connect() as connection:
-        found = rows(connection, table)
+        found = {table: rows(connection, table) for table in tables}
     engine.dispose()
     return found
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from governance.audit.verify import Verification, verify
 from governance.ledger.database import Ledger
 from governance.ledger.types import UtcDateTime
-from tests.audit.hostile import TABLES, Values, attack, change, peek, put, remove, rows
+from tests.audit.hostile import TABLES, Values, attack, change, peek, peek_all, put, remove, rows
 
 UNSEEN = {
     ("datasets", "location"): "images may be moved; their digests are in the manifest",
@@ -79,12 +79,13 @@ NOUNS = {
 
 def names(ledger: Ledger) -> dict[str, dict[int, str]]:
     """What other rows are called, by their ids."""
-    models = {row["id"]: row["name"] for row in peek(ledger, "models")}
+    found = peek_all(ledger, "models", "model_versions", "actors")
+    models = {row["id"]: row["name"] for row in found["models"]}
     versions = {
         row["id"]: f"version {row['number']} of {models.get(row['model_id'])}"
-        for row in peek(ledger, "model_versions")
+        for row in found["model_versions"]
     }
-    actors = {row["id"]: row["name"] for row in peek(ledger, "actors")}
+    actors = {row["id"]: row["name"] for row in found["actors"]}
     return {"models": models, "versions": versions, "actors": actors}
 
 
