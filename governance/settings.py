@@ -65,6 +65,11 @@ class Settings:
         return self.home / "checkpoints"
 
     @property
+    def departures_dir(self) -> Path:
+        """Where exports are going that were begun and have not ended."""
+        return self.home / "departures"
+
+    @property
     def artifact_dir(self) -> Path:
         """Where the default MLflow store keeps artifacts."""
         return self.home / "mlartifacts"

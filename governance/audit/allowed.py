@@ -12,7 +12,7 @@ def forbidden(world: World, event: Entry, payload: Any) -> str | None:
     if event.action.endswith(REFUSED) or event.seq == 1:
         return None
     roles = world.roles.get(event.actor, _NOBODY)
-    wanted = _permission(event, payload)
+    wanted = _permission(world, event, payload)
     if wanted is None:
         return None if roles else f"{event.actor} had no role"
     return None if PERMISSIONS[wanted] & roles else f"{event.actor} had no role for {wanted}"
@@ -35,8 +35,8 @@ _PERMISSION_OF = {
     "version.nominated": "version.apply",
     "version.alias_intended": "version.promote",
     "version.evaluated": "version.evaluate",
+    "version.export_intended": "version.export",
     "version.exported": "version.export",
-    "version.abandoned": "doctor.repair",
     "doctor.repair_intended": "doctor.repair",
     "doctor.repaired": "doctor.repair",
     "request.filed": "request.file",
@@ -57,7 +57,7 @@ _PERMISSION_OF = {
 """Where one permission decides; for anything else any role will do."""
 
 
-def _permission(event: Entry, payload: Any) -> str | None:
+def _permission(world: World, event: Entry, payload: Any) -> str | None:
     match event.action:
         case "actor.key_rotated":
             own = event.subject == f"actor:{event.actor}"
@@ -65,6 +65,9 @@ def _permission(event: Entry, payload: Any) -> str | None:
         case "request.endorsed" | "request.approved":
             broken = payload["decision"]["break_glass"]
             return "request.break-glass" if broken else "request.decide"
+        case "version.abandoned":
+            _, who = world.intents.get(payload["intent"], (None, None))
+            return None if who == event.actor else "doctor.repair"
         case "version.promoted":
             return "version.rollback" if payload.get("rollback") else "version.promote"
         case _:

@@ -83,14 +83,18 @@ class Replay(World):
             case "version.promoted" | "version.nominated":
                 self._fulfil(event, payload)
                 yield from releases.move_alias(self, event, name, payload)
+            case "version.export_intended":
+                releases.export(self, name, payload)
+                self.intents[event.digest] = event.subject, event.actor
             case "version.exported":
                 releases.export(self, name, payload)
+                self._fulfil(event, {"intent": payload["intent"]})
             case "request.filed":
                 yield from cases.file(self, event, number_of(name), payload)
             case _ if first == "request":
                 yield from cases.move(self, event, number_of(name), payload)
             case "version.intended" | "version.alias_intended":
-                self.intents[event.digest] = event.subject
+                self.intents[event.digest] = event.subject, event.actor
             case "version.abandoned":
                 self._fulfil(event, {"intent": payload["intent"]})
             case "doctor.repair_intended" | "doctor.repaired":
@@ -125,7 +129,10 @@ class Replay(World):
 
     def _fulfil(self, event: Entry, payload: Any) -> None:
         """An intent ends once, on its own subject."""
-        if "intent" in payload and self.intents.pop(payload["intent"], None) != event.subject:
+        if "intent" not in payload:
+            return
+        subject, _ = self.intents.pop(payload["intent"], (None, None))
+        if subject != event.subject:
             raise ValueError("no such intent is open")
 
     def _backdated(self, event: Entry, facts: Facts) -> str | None:

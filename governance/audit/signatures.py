@@ -10,9 +10,64 @@ from governance.errors import IntegrityError, InvalidInputError
 from governance.evidence.keys import PublicKey
 from governance.ledger.checkpoints import key_name
 from governance.ledger.events import REFUSED, Entry, check_signature
+from governance.ledger.tables import Event
 
 _FEW = 64
 """So many signatures are checked sooner than threads are started."""
+
+
+class Keys:
+    """Follows the keys of actors through the log; feed it, in order, at least every event on an actor.
+
+    Attributes:
+        announced: all keys of an actor, oldest first.
+    """
+
+    def __init__(self) -> None:
+        """Know of nobody yet."""
+        self.announced: dict[str, list[PublicKey]] = {}
+        self._valid: dict[str, dict[str, PublicKey]] = {}
+        self._known: set[str] = set()
+
+    def valid(self, actor: str, key_id: str) -> PublicKey | None:
+        """An actor's key, if it is one of theirs at this point."""
+        return self._valid.get(actor, {}).get(key_id)
+
+    def follow(self, event: Entry | Event, payload: Any) -> str | None:
+        """Take what the event says of keys; why that cannot be, or None.
+
+        Raises:
+            KeyError, TypeError: the payload is not what such an event holds.
+        """
+        name = event.subject.partition(":")[2]
+        match event.action:
+            case "actor.added":
+                return self._announce(name, payload["actor"]["key"])
+            case "actor.key_rotated":
+                valid = self._valid.get(name, {})
+                if sorted(payload["retired"]) != sorted(valid):
+                    return f"retires other keys than those of {name}"
+                valid.clear()
+                return self._announce(name, payload["key"])
+            case "actor.deactivated":
+                self._valid[name] = {}
+            case _:
+                pass
+        return None
+
+    def _announce(self, name: str, facts: Any) -> str | None:
+        try:
+            key = PublicKey.from_base64(facts["public_key"])
+        except InvalidInputError as error:
+            raise TypeError(str(error)) from error
+        if key.key_id != facts["key_id"]:
+            raise TypeError("the key has another id")
+        if key.key_id in self._known:
+            return "announces a key that was announced before"
+        self._known.add(key.key_id)
+        self._valid.setdefault(name, {})[key.key_id] = key
+        self.announced.setdefault(name, []).append(key)
+        return None
 
 
 class Signatures:
@@ -29,9 +84,7 @@ class Signatures:
         """Follow the keys, and verify the signatures too unless `verify` is false."""
         self.checked = 0
         self._verify = verify
-        self._valid: dict[str, dict[str, PublicKey]] = {}
-        self._announced: dict[str, list[PublicKey]] = {}
-        self._known: set[str] = set()
+        self._keys = Keys()
 
     def read(self, batch: Sequence[tuple[Entry, Any]]) -> list[str | None]:
         """Take events with their payloads.
@@ -58,53 +111,21 @@ class Signatures:
 
     def note_keys(self, origin: str) -> dict[str, list[PublicKey]]:
         """Keys of all actors, by the names under which they sign notes on this log."""
-        return {key_name(origin, actor): keys for actor, keys in self._announced.items()}
+        return {key_name(origin, actor): keys for actor, keys in self._keys.announced.items()}
 
     def _take(self, event: Entry, payload: Any) -> PublicKey | str | None:
         """The key with which an event must be signed, or a problem, or None where it need not be signed."""
-        if event.seq == 1 and event.action == "actor.added":
-            self._announce(event, payload["actor"]["key"])  # it signs its own announcement
+        founding = event.seq == 1 and event.action == "actor.added"
+        if founding and (problem := self._keys.follow(event, payload)):
+            return problem  # it signs its own announcement
         if event.key_id is None or event.signature is None:
             if event.action.endswith(REFUSED) and event.key_id is event.signature is None:
                 return None
             return "is not signed"
-        key = self._valid.get(event.actor, {}).get(event.key_id)
+        key = self._keys.valid(event.actor, event.key_id)
         if key is None:
             return f"is signed with a key that was not {event.actor}'s at that point"
-        return self._follow(event, payload) or key
-
-    def _follow(self, event: Entry, payload: Any) -> str | None:
-        """Take what the event says of keys; why that cannot be, or None."""
-        name = event.subject.partition(":")[2]
-        match event.action:
-            case "actor.added" if event.seq > 1:
-                return self._announce(event, payload["actor"]["key"])
-            case "actor.key_rotated":
-                valid = self._valid.get(name, {})
-                if sorted(payload["retired"]) != sorted(valid):
-                    return f"retires other keys than those of {name}"
-                valid.clear()
-                return self._announce(event, payload["key"])
-            case "actor.deactivated":
-                self._valid[name] = {}
-            case _:
-                pass
-        return None
-
-    def _announce(self, event: Entry, facts: Any) -> str | None:
-        name = event.subject.partition(":")[2]
-        try:
-            key = PublicKey.from_base64(facts["public_key"])
-        except InvalidInputError as error:
-            raise TypeError(str(error)) from error
-        if key.key_id != facts["key_id"]:
-            raise TypeError("the key has another id")
-        if key.key_id in self._known:
-            return "announces a key that was announced before"
-        self._known.add(key.key_id)
-        self._valid.setdefault(name, {})[key.key_id] = key
-        self._announced.setdefault(name, []).append(key)
-        return None
+        return (None if founding else self._keys.follow(event, payload)) or key
 
 
 def _false(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[tuple[int, Entry]]:

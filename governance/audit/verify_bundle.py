@@ -681,8 +681,8 @@ PERMISSION_OF = {
     "version.nominated": "version.apply",
     "version.alias_intended": "version.promote",
     "version.evaluated": "version.evaluate",
+    "version.export_intended": "version.export",
     "version.exported": "version.export",
-    "version.abandoned": "doctor.repair",
     "doctor.repair_intended": "doctor.repair",
     "doctor.repaired": "doctor.repair",
     "request.filed": "request.file",
@@ -795,7 +795,7 @@ class Replay:
         self._newest: Dict[str, int] = {}
         self._active: Dict[str, Set[int]] = {}
         self._aliases: Dict[Tuple[str, str], int] = {}
-        self._intents: Dict[str, str] = {}
+        self._intents: Dict[str, Tuple[str, str]] = {}  # subject and who had it
         self._at = ""
 
     def read(self, event: Event) -> Iterator[str]:
@@ -816,14 +816,16 @@ class Replay:
         elif permission is not None and not PERMISSIONS[permission] & roles:
             yield f"{event.actor} had no role for {permission}"
 
-    @staticmethod
-    def _permission(event: Event) -> Optional[str]:
+    def _permission(self, event: Event) -> Optional[str]:
         if event.action == "actor.key_rotated":
             own = event.subject == f"actor:{event.actor}"
             return "actor.rotate-own-key" if own else "actor.manage"
         if event.action in ("request.endorsed", "request.approved"):
             alone = event.payload["decision"]["break_glass"]
             return "request.break-glass" if alone else "request.decide"
+        if event.action == "version.abandoned":
+            _, who = self._intents.get(event.payload["intent"], (None, None))
+            return None if who == event.actor else "doctor.repair"
         if event.action == "version.promoted":
             return "version.rollback" if event.payload.get("rollback") else "version.promote"
         return PERMISSION_OF.get(event.action)
@@ -859,7 +861,7 @@ class Replay:
         elif first == "request":
             yield from self._move(event, number_of(name))
         elif action in ("version.intended", "version.alias_intended"):
-            self._intents[event.digest] = event.subject
+            self._intents[event.digest] = (event.subject, event.actor)
         elif first == "version":
             yield from self._release(event, name)
         elif action not in _SILENT:
@@ -922,8 +924,10 @@ class Replay:
         payload, action = event.payload, event.action
         model, _, text = name.rpartition("/")
         number = number_of(text)
-        if "intent" in payload and self._intents.pop(payload["intent"], None) != event.subject:
-            raise ValueError("no such intent is open")
+        if "intent" in payload:
+            subject, _ = self._intents.pop(payload["intent"], (None, None))
+            if subject != event.subject:
+                raise ValueError("no such intent is open")
         if action == "version.registered":
             if payload["version"]["number"] != number or model not in self._newest:
                 raise ValueError("another number, or no such model")
@@ -936,8 +940,12 @@ class Replay:
                 yield from self._report(event, version, payload["report"])
         elif action in _ALIAS_OF:
             yield from self._alias(event, model, number)
+        elif action == "version.export_intended":
+            self._named(model, number, payload)
+            self._intents[event.digest] = (event.subject, event.actor)
         elif action == "version.exported":
             self._named(model, number, payload)
+            payload["intent"]  # which has ended above
         elif action == "version.abandoned":
             payload["intent"]  # which has ended above
         else:

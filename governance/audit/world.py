@@ -75,7 +75,7 @@ class World:
         datasets: their names.
         roles: by actor; an actor who was deactivated has none.
         retired: key id → when it was retired.
-        intents: subjects of the open intents, by the digest of their event.
+        intents: subjects of the open intents and who had them, by the digest of their event.
         at: time of the event before.
     """
 
@@ -88,7 +88,7 @@ class World:
     roles: dict[str, frozenset[Role]] = field(default_factory=dict)
     inactive: set[str] = field(default_factory=set)
     retired: dict[str, str] = field(default_factory=dict)
-    intents: dict[str, str] = field(default_factory=dict)
+    intents: dict[str, tuple[str, str]] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     policy_digest: str | None = None
     at: str = ""

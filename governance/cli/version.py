@@ -172,7 +172,13 @@ def export(
     from governance.workflow import versions
 
     name, path, exported = versions.export(
-        invocation.tools, invocation.acting, model, number, dest, precision
+        invocation.tools,
+        invocation.acting,
+        model,
+        number,
+        dest,
+        invocation.settings.departures_dir,
+        precision,
     )
     record = {"model": name, "version": number, "path": str(path.absolute()), **exported}
     text = f"Exported {name} version {number} at {precision} to {path}\n{exported['load']}\n"

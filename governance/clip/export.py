@@ -24,6 +24,7 @@ def export_directory(
     dest: Path,
     notes: Mapping[str, Any],
     seal: Callable[[Path], object] | None = None,
+    temporary: Path | None = None,
 ) -> str:
     """Write the edited model; the directory appears whole or not at all.
 
@@ -33,6 +34,7 @@ def export_directory(
         dest: a directory that does not exist yet, or is empty.
         notes: JSON values for the one metadata key of the weights file.
         seal: signs the directory when all files are in it.
+        temporary: what it is called until it is complete, beside `dest`; a fresh name if None.
 
     Returns:
         How stock open_clip loads it, one line.
@@ -40,12 +42,14 @@ def export_directory(
     Raises:
         InvalidInputError: `dest` is in the way, or a weight is too large for the precision.
     """
-    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise InvalidInputError(f"{dest} exists and is not empty; name another directory")
+    check_free(dest)
     dest.parent.mkdir(parents=True, exist_ok=True)
     config = fold.edited_config(model)
     text_cfg = config["model_cfg"]["text_cfg"]
-    temporary = Path(tempfile.mkdtemp(dir=dest.parent, prefix=f".{dest.name}."))
+    if temporary is None:
+        temporary = Path(tempfile.mkdtemp(dir=dest.parent, prefix=f".{dest.name}."))
+    else:
+        temporary.mkdir(mode=0o700)
     try:
         state = {name: tensor.contiguous() for name, tensor in fold.state(model).items()}
         # Two or more metadata keys come out in random order: one key keeps the file reproducible.
@@ -64,4 +68,25 @@ def export_directory(
         os.replace(temporary, dest)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return loading_hint(text_cfg, dest.absolute())
+    return how_to_load(dest)
+
+
+def how_to_load(directory: Path) -> str:
+    """How stock open_clip loads an exported directory, one line."""
+    config = json.loads((directory / CONFIG_NAME).read_text(encoding="utf-8"))
+    return loading_hint(config["model_cfg"]["text_cfg"], directory.absolute())
+
+
+def is_free(dest: Path) -> bool:
+    """Whether a directory can be exported there: nothing is, or an empty one."""
+    return not dest.exists() or (dest.is_dir() and not any(dest.iterdir()))
+
+
+def check_free(dest: Path) -> None:
+    """Make sure that a directory can be exported there.
+
+    Raises:
+        InvalidInputError: something is in the way.
+    """
+    if not is_free(dest):
+        raise InvalidInputError(f"{dest} exists and is not empty; name another directory")

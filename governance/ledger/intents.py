@@ -1,4 +1,4 @@
-"""Intents: what somebody is about to do in MLflow, written down before, and closed by how it ended.
+"""Intents: what somebody is about to do outside the ledger, written down before, and closed by how it ended.
 
 An intent without an outcome is work in progress, or what an interruption left.
 """
@@ -6,16 +6,18 @@ An intent without an outcome is work in progress, or what an interruption left.
 from sqlalchemy import select
 
 from governance.digests import load_json
-from governance.errors import ConflictError
+from governance.errors import ConflictError, IntegrityError
 from governance.ledger.database import Session
 from governance.ledger.events import append
 from governance.ledger.tables import Event
 
 VERSION = "version.intended"
 ALIAS = "version.alias_intended"
+EXPORT = "version.export_intended"
 ABANDONED = "version.abandoned"
 
-_OUTCOMES = ("version.registered", "version.promoted", ABANDONED)
+_INTENTS = (VERSION, ALIAS, EXPORT)
+_OUTCOMES = ("version.registered", "version.promoted", "version.exported", ABANDONED)
 
 
 def open_intents(session: Session, subject: str | None = None) -> list[Event]:
@@ -29,7 +31,7 @@ def ended_intents(session: Session) -> set[str]:
 
 
 def _read(session: Session, subject: str | None) -> tuple[list[Event], set[str]]:
-    query = select(Event).where(Event.action.in_((VERSION, ALIAS, *_OUTCOMES))).order_by(Event.seq)
+    query = select(Event).where(Event.action.in_((*_INTENTS, *_OUTCOMES))).order_by(Event.seq)
     if subject is not None:
         query = query.where(Event.subject == subject)
     found: dict[str, Event] = {}
@@ -41,6 +43,19 @@ def _read(session: Session, subject: str | None) -> tuple[list[Event], set[str]]
             del found[intent]
             ended.add(intent)
     return list(found.values()), ended
+
+
+def find_intent(session: Session, digest: str | None) -> Event:
+    """The event of an intent, whether it is open or not.
+
+    Raises:
+        IntegrityError: there is none.
+    """
+    query = select(Event).where(Event.digest == digest, Event.action.in_(_INTENTS))
+    event = session.scalars(query).first()
+    if event is None:
+        raise IntegrityError(f"the ledger has no intent {digest}")
+    return event
 
 
 def check_open(session: Session, subject: str, intent: str) -> None:

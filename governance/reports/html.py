@@ -87,7 +87,9 @@ ACTIONS = {
     "version.alias_intended": "Change of the served version announced",
     "version.promoted": "Made the version to be served",
     "version.evaluated": "Model version measured",
+    "version.export_intended": "Export of the model version announced",
     "version.exported": "Model version exported",
+    "version.abandoned": "What was announced came to nothing",
 }
 
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -2,7 +2,8 @@
 
 The ledger is the record. MLflow, the files of the workspace and open intents are made to agree with it, never the other
 way round, and every repair is written down before it is made. Nothing of value is deleted: what MLflow got from an
-abandoned intent is marked, a private key that the ledger does not know is set aside.
+abandoned intent is marked, a private key that the ledger does not know and the directory of an abandoned export are set
+aside.
 """
 
 import shutil
@@ -13,18 +14,35 @@ from pathlib import Path
 from time import time
 
 from governance.audit.mirror import Difference, Mirror
-from governance.errors import GovernanceError
+from governance.errors import GovernanceError, IntegrityError
 from governance.evidence.keyring import key_digits
 from governance.ledger.checkpoints import stored
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
-from governance.ledger.intents import ALIAS, abandon, ended_intents, open_intents
+from governance.ledger.intents import (
+    ALIAS,
+    EXPORT,
+    abandon,
+    ended_intents,
+    find_intent,
+    open_intents,
+)
 from governance.ledger.lookup import every
 from governance.ledger.tables import ActorKey, Event, Model, ModelVersion
 from governance.outside import file_name, read_text, write_note
 from governance.registry import ABANDONED_TAG, KEY_TAG, Registry
 from governance.settings import Settings
 from governance.workflow.aliases import mirror
+from governance.workflow.departures import (
+    Departure,
+    arrived,
+    begun,
+    clear,
+    complete,
+    fulfilled,
+    names_intent,
+    set_aside,
+)
 from governance.workflow.publish import mark_abandoned
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
@@ -80,6 +98,7 @@ def examine(place: Workplace) -> list[Problem]:
     with place.ledger.read() as session:
         return [
             *_intents(place, session),
+            *_departures(place, session),
             *_mirrored(place, session, found),
             *_strangers(place, session, found),
             *_checkpoints(place, session),
@@ -131,6 +150,9 @@ def _apply(problem: Problem, actor: str) -> bool:
 def _intents(place: Workplace, session: Session) -> Iterator[Problem]:
     """Intents that nothing came of."""
     for event in open_intents(session):
+        if event.action == EXPORT:
+            yield _export(place, session, event)
+            continue
         what = "move an alias to this version" if event.action == ALIAS else "make this version"
         yield Problem(
             event.subject,
@@ -143,6 +165,60 @@ def _intents(place: Workplace, session: Session) -> Iterator[Problem]:
 def _abandon(ledger: Ledger, intent: Event, actor: str) -> None:
     with ledger.write() as session:
         abandon(session, actor, intent.subject, intent.digest)
+
+
+def _export(place: Workplace, session: Session, intent: Event) -> Problem:
+    """An export that was announced and has no outcome: on record if its directory is there, over if not."""
+    departures = begun(place.settings.departures_dir)
+    departure = next((found for found in departures if found.intent == intent.digest), None)
+    signed = departure and arrived(session, intent, departure)
+    where = f" to {departure.directory}" if departure else ""
+    problem = f"event {intent.seq}: {intent.actor} was about to export this version{where}, and no outcome followed"
+    if signed:
+        remedy = "record the export, for the directory is there and complete"
+    else:
+        remedy = "close the intent as abandoned, for there is no such directory"
+    statement = signed.statement_digest if signed else None
+    cure = partial(_end_export, place.ledger, intent, departure, statement)
+    return Problem(intent.subject, problem, remedy, cure)
+
+
+def _end_export(
+    ledger: Ledger, intent: Event, departure: Departure | None, statement: str | None, actor: str
+) -> None:
+    if statement is not None:
+        complete(ledger, actor, intent.digest, statement)
+    else:
+        _abandon(ledger, intent, actor)
+    if departure is not None:
+        _finish(departure, statement is None, actor)
+
+
+def _departures(place: Workplace, session: Session) -> Iterator[Problem]:
+    """What exports left that have ended in the ledger."""
+    still_open = {event.digest for event in open_intents(session)}
+    for departure in begun(place.settings.departures_dir):
+        if departure.intent in still_open:
+            continue
+        where = _name(place, departure.file)
+        try:
+            intent = find_intent(session, departure.intent)
+        except IntegrityError:
+            yield Problem(where, "the ledger does not know this export")
+            continue
+        over = not fulfilled(session, departure.intent, intent.subject)
+        problem = f"event {intent.seq}: the export to {departure.directory} has ended"
+        remedy = "remove this file and what was never finished"
+        if over and names_intent(departure):
+            problem += " without a record, and its directory is there"
+            remedy += f", and set the directory aside as {departure.aside.name}"
+        yield Problem(where, problem, remedy, partial(_finish, departure, over))
+
+
+def _finish(departure: Departure, over: bool, actor: str) -> None:
+    if over:
+        set_aside(departure)
+    clear(departure)
 
 
 def _mirrored(place: Workplace, session: Session, found: Mirror) -> Iterator[Problem]:
@@ -244,7 +320,7 @@ def _leftovers(place: Workplace) -> Iterator[Problem]:
 def _is_unfinished(inside: Path) -> bool:
     """Whether something goes by a name that it only has until it is complete."""
     name = inside.name
-    if inside.parts[0] == "checkpoints":
+    if inside.parts[0] in ("checkpoints", "departures"):
         return name.startswith(".")
     return name.endswith(".partial") or (name.startswith(".") and name.count(".") == 2)
 

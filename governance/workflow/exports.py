@@ -3,18 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+from governance.audit.fault import UNREADABLE
+from governance.audit.signatures import Keys
 from governance.digests import load_json
-from governance.errors import IntegrityError
+from governance.errors import GovernanceError, IntegrityError, RefusedError
 from governance.evidence.artifact import SignedModel, verify_directory
 from governance.evidence.keys import PublicKey
-from governance.ledger.checkpoints import origin
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import check_signature, head, stream
+from governance.ledger.events import check_signature, stream
+from governance.ledger.intents import find_intent
 from governance.ledger.lookup import find_model, find_version, newest_events
 from governance.ledger.tables import Event, ModelVersion
 from governance.workflow.aliases import subject_of
-
-EXPORTED = "version.exported"
+from governance.workflow.departures import EXPORTED, announced_in
 
 
 def export_name(version: ModelVersion) -> str:
@@ -32,12 +33,6 @@ def version_identity(version: ModelVersion) -> dict[str, Any]:
         "base_weights_digest": version.model.weights_digest,
         "active_requests": [member.request_id for member in version.members],
     }
-
-
-def log_state(session: Session) -> dict[str, Any]:
-    """Which log, and how far it had come."""
-    size, digest, _ = head(session)
-    return {"origin": origin(session), "size": size, "head": digest}
 
 
 def verify_export(
@@ -63,11 +58,12 @@ def verify_export(
     signed = verify_directory(directory)
     with ledger.read() as session:
         version = find_version(session, find_model(session, model_name), number)
-        # 2. The log has the export, by somebody who had that key then.
-        event = _export_event(session, version, signed)
-        _check_signer(session, event, signed.key)
-        # 3. The statement says of the version what the ledger says.
+        # 2. The log has the export, announced by somebody who had that key until it was complete.
+        event = find_export(session, version, signed)
         payload = load_json(event.payload)
+        intent = find_intent(session, payload.get("intent"))
+        _check_signer(session, intent, event.seq, signed.key)
+        # 3. The statement says of the version what the ledger says.
         expected = version_identity(version) | {
             "precision": payload.get("precision"),
             "exported_weights_digest": payload.get("exported_weights_digest"),
@@ -77,17 +73,18 @@ def verify_export(
                 raise IntegrityError(f"{directory} states another {name} than the ledger")
         if signed.name != export_name(version):
             raise IntegrityError(f"{directory} is an export of {signed.name!r}")
-        # 4. It names this log, as it was before the export.
-        log = signed.facts.get("ledger")
-        size = log.get("size") if isinstance(log, dict) else None
-        before = session.get(Event, size) if type(size) is int and 0 < size < event.seq else None
-        known = before and {"origin": origin(session), "size": before.seq, "head": before.digest}
-        if log != known or known is None:
+        # 4. It names this log, as it was with the announcement.
+        if signed.facts.get("ledger") != announced_in(session, intent):
             raise IntegrityError(f"{directory} names another log, or another state of it")
-        return signed, event.actor
+        return signed, intent.actor
 
 
-def _export_event(session: Session, version: ModelVersion, signed: SignedModel) -> Event:
+def find_export(session: Session, version: ModelVersion, signed: SignedModel) -> Event:
+    """The event of an export of a version.
+
+    Raises:
+        IntegrityError: there is none with that statement.
+    """
     subject = subject_of(version.model.name, version.number)
     for event in newest_events(session, subject, EXPORTED):
         if load_json(event.payload).get("statement_digest") == signed.statement_digest:
@@ -98,29 +95,38 @@ def _export_event(session: Session, version: ModelVersion, signed: SignedModel) 
     )
 
 
-def _check_signer(session: Session, event: Event, key: PublicKey) -> None:
-    """The key was the exporting actor's at that point of the log, and signed the event too."""
-    valid: set[str] = set()
-    for change in stream(session, f"actor:{event.actor}"):
-        if change.seq > event.seq:
-            break
-        payload = load_json(change.payload)
-        match change.action:
-            case "actor.added":
-                valid = {payload["actor"]["key"]["key_id"]}
-            case "actor.key_rotated":
-                valid = (valid - set(payload["retired"])) | {payload["key"]["key_id"]}
-            case "actor.deactivated":
-                valid = set()
-            case _:
-                pass
-    if key.key_id not in valid:
-        raise IntegrityError(
-            f"key {key.key_id}, which signed the directory, was not {event.actor}'s at event {event.seq}"
-        )
-    if event.key_id != key.key_id or event.signature is None:
-        raise IntegrityError(f"event {event.seq} is signed with another key than the directory")
+def check_unknown(session: Session, version: ModelVersion, directory: Path) -> None:
+    """Make sure that a directory is not an export of a version that is on record.
+
+    Raises:
+        RefusedError: it is.
+    """
     try:
-        check_signature(event, key)
+        event = find_export(session, version, verify_directory(directory))
+    except GovernanceError:
+        return
+    raise RefusedError(
+        f"{directory} holds an export of version {version.number} already (event {event.seq})"
+    )
+
+
+def _check_signer(session: Session, intent: Event, until: int, key: PublicKey) -> None:
+    """The key was the announcing actor's still at event `until`, and signed the announcement too."""
+    keys = Keys()
+    for change in stream(session, f"actor:{intent.actor}"):
+        if change.seq > until:
+            break
+        try:
+            keys.follow(change, load_json(change.payload))
+        except UNREADABLE as error:
+            raise IntegrityError(f"event {change.seq} is not what such an event holds") from error
+    if keys.valid(intent.actor, key.key_id) is None:
+        raise IntegrityError(
+            f"key {key.key_id}, which signed the directory, was not {intent.actor}'s at event {until}"
+        )
+    if intent.key_id != key.key_id or intent.signature is None:
+        raise IntegrityError(f"event {intent.seq} is signed with another key than the directory")
+    try:
+        check_signature(intent, key)
     except IntegrityError as error:
-        raise IntegrityError(f"event {event.seq} has a signature that does not hold") from error
+        raise IntegrityError(f"event {intent.seq} has a signature that does not hold") from error

@@ -119,7 +119,8 @@ def _intend(tools: Tools, actor: str, built: Built) -> str:
         require(session, actor, built.plan.permission)
         _check_unchanged(session, find_model(session, plan.model), plan)
         for event in open_intents(session, subject):
-            if load_json(event.payload).get("version_digest") == built.digest:
+            said = load_json(event.payload)
+            if event.action == VERSION and said["version_digest"] == built.digest:
                 return event.digest
         payload = {
             "version_digest": built.digest,

@@ -1,7 +1,6 @@
 """Model versions: apply approved requests, drop one, evaluate, export."""
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from governance.clip.encoder import weights_digest_with
 from governance.errors import ConflictError, IntegrityError, InvalidInputError, RefusedError
 from governance.evidence.artifact import read_signature, sign_directory
+from governance.evidence.keys import SigningKey
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.events import append, no_key
@@ -28,7 +28,18 @@ from governance.ledger.tables import ModelVersion, Request
 from governance.states import Action, State
 from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of
 from governance.workflow.build import Measured, build, measure, read_plan
-from governance.workflow.exports import EXPORTED, export_name, log_state, version_identity
+from governance.workflow.departures import (
+    Departure,
+    announce,
+    announced_in,
+    begun,
+    clear,
+    clear_ended,
+    complete,
+    give_up,
+    unfinished,
+)
+from governance.workflow.exports import check_unknown, export_name, version_identity
 from governance.workflow.measure import read_eval_set, read_member, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
@@ -168,13 +179,17 @@ def export(
     model_name: str | None,
     number: int,
     dest: Path,
+    departures: Path,
     precision: str = "fp32",
 ) -> tuple[str, Path, dict[str, Any]]:
     """Write a version as a self-contained open_clip directory, signed by the acting person.
 
     The recorded weights are those at fp32: they are made again and compared first, whatever `precision` is. Another
-    precision has weights of its own, whose digest goes into the event and the notes. The event holds the digest of the
-    signed statement (`governance.evidence.artifact`), so that the ledger knows every directory that left the house.
+    precision has weights of its own, whose digest goes into the events and the notes.
+
+    The log announces the export before its first byte is written, and records it, with the digest of the signed
+    statement (`governance.evidence.artifact`), when the directory has its name: the ledger knows every directory that
+    left the house. An export that lacks only that record gets it when the same person repeats the command.
 
     Args:
         tools: ledger and models.
@@ -182,6 +197,7 @@ def export(
         model_name: which model; None if there is only one.
         number: of the version.
         dest: a directory that does not exist yet, or is empty.
+        departures: folder of the workspace that says where exports are going.
         precision: ``fp32``, ``fp16`` or ``bf16``, of the weights file; the fold is certified at it.
 
     Returns:
@@ -189,15 +205,16 @@ def export(
         of the fold, id of the key, digest of the signed statement, and how to load it.
 
     Raises:
-        RefusedError: the actor has no valid key here.
-        ConflictError: the actor got another key meanwhile.
+        RefusedError: the actor has no valid key here, or `dest` holds an export of the version already.
+        ConflictError: the actor got another key meanwhile, or the doctor ended the export.
         IntegrityError: base weights or factors changed, or the fold does not give the recorded weights.
-        InvalidInputError: `dest` is in the way.
+        InvalidInputError: something else is in the way at `dest`.
     """
     from governance.clip.certify import Precision
-    from governance.clip.export import export_directory
+    from governance.clip.export import check_free, export_directory, how_to_load, is_free
     from governance.clip.fold import fold
 
+    before = begun(departures, dest)
     with tools.ledger.read() as session:
         require(session, actor, "version.export")
         model = find_model(session, model_name)
@@ -209,9 +226,18 @@ def export(
         key = signer_of(session, actor)
         if key is None:
             raise RefusedError(no_key(actor))
-        facts = version_identity(version) | {"ledger": log_state(session)}
-        signed_name = export_name(version)
+        facts = version_identity(version)
+        signed_name, subject = export_name(version), subject_of(name, number)
         broken = [member.request_id for member in version.members if broke_glass(member)]
+        there = unfinished(session, actor, subject, precision, before)
+        if there is None and not is_free(dest):
+            check_unknown(session, version, dest)
+    if there is not None:
+        departure, signed = there
+        outcome = complete(tools.ledger, actor, departure.intent, signed.statement_digest)
+        clear(departure)
+        return name, dest, _exported(outcome, key, how_to_load(dest))
+    check_free(dest)
     clip = tools.encoder.model(base)
     folded = fold(clip, projector, text)
     if weights_digest_with(clip, folded) != weights_digest:
@@ -238,20 +264,33 @@ def export(
         "precision": exported["precision"],
         "exported_weights_digest": exported["exported_weights_digest"],
     }
+    with tools.ledger.write() as session:
+        require(session, actor, "version.export")
+        payload = {"version_digest": digest, "weights_digest": weights_digest, **exported}
+        intent = announce(session, actor, subject, payload, before)
+        if intent.key_id != key.key_id:
+            raise ConflictError(f"{actor!r} got another key meanwhile; export again")
+        facts["ledger"] = announced_in(session, intent)
+    departure, appeared = Departure.of(departures, intent.digest, dest), False
     seal = partial(sign_directory, name=signed_name, facts=facts, key=key)
-    hint = export_directory(clip, folded, dest, notes | exported, seal)
     try:
-        exported["statement_digest"] = read_signature(dest).statement_digest
-        with tools.ledger.write() as session:
-            signer = signer_of(session, actor)
-            if signer is not None and signer.key_id != key.key_id:
-                raise ConflictError(f"{actor!r} got another key meanwhile; export again")
-            payload = {"version_digest": digest, "weights_digest": weights_digest, **exported}
-            append(session, actor, EXPORTED, subject_of(name, number), payload)
+        departure.begin()
+        clear_ended(tools.ledger, before)
+        hint = export_directory(clip, folded, dest, notes | exported, seal, departure.temporary)
+        appeared = True
+        statement = read_signature(dest).statement_digest
+        outcome = complete(tools.ledger, actor, intent.digest, statement)
     except BaseException:
-        shutil.rmtree(dest)  # nothing leaves the house without a record
+        give_up(tools.ledger, actor, subject, departure, appeared)
         raise
-    return name, dest, exported | {"key_id": key.key_id, "load": hint}
+    clear(departure)
+    return name, dest, _exported(outcome, key, hint)
+
+
+def _exported(outcome: Mapping[str, Any], key: SigningKey, hint: str) -> dict[str, Any]:
+    """What is said of an export."""
+    names = ("precision", "exported_weights_digest", "certificates", "statement_digest")
+    return {name: outcome[name] for name in names} | {"key_id": key.key_id, "load": hint}
 
 
 def _check_approval(request: Request) -> None:

@@ -85,7 +85,7 @@ def test_the_exported_towers_are_each_multiplied_by_its_own_matrix(
 ) -> None:
     number = shop.approved("cat", "sketch", both_sides=True)
     versions.apply(shop.tools, "mona", [number])
-    versions.export(shop.tools, "mona", None, 2, tmp_path / "out")
+    versions.export(shop.tools, "mona", None, 2, tmp_path / "out", tmp_path / "departures")
     base, edited = stock(MODEL_DIR), stock(tmp_path / "out")
     composition = compose(bank_of(shop), [Edit((SKETCHED,), BOTH)])
     assert composition.text is not None
@@ -104,7 +104,7 @@ def test_an_export_of_a_request_of_images_only_leaves_the_text_tower(
     shop: Shop, tmp_path: Path
 ) -> None:
     versions.apply(shop.tools, "mona", [shop.approved("mug")])
-    versions.export(shop.tools, "mona", None, 2, tmp_path / "out")
+    versions.export(shop.tools, "mona", None, 2, tmp_path / "out", tmp_path / "departures")
     assert torch.equal(texts(stock(tmp_path / "out")), texts(stock(MODEL_DIR)))
     assert sides_of_version(shop, 2)[1] is None
 
@@ -215,7 +215,7 @@ def test_beside_a_request_of_images_only_and_without_the_one_of_both_sides(
     assert version_report(shop.ledger, 3)["sides"] == ["image", "text"]
 
     versions.drop(shop.tools, "mona", mug, "settled")
-    versions.export(shop.tools, "mona", None, 4, tmp_path / "out")
+    versions.export(shop.tools, "mona", None, 4, tmp_path / "out", tmp_path / "departures")
     assert torch.equal(texts(stock(tmp_path / "out")), texts(stock(MODEL_DIR)))
     assert version_report(shop.ledger, 4)["sides"] == ["image"]
     assert _digest(shop, 4) == _digest(shop, 2)

@@ -10,10 +10,17 @@ import pytest
 import torch
 from sqlalchemy import select
 
+from governance.audit.verify import verify
 from governance.clip.load import load_model
 from governance.clip.source import WEIGHTS_NAME, parse_source
 from governance.demo import LABELS_FILE
-from governance.errors import ConflictError, IntegrityError, NotFoundError, RefusedError
+from governance.errors import (
+    ConflictError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+)
 from governance.evidence.artifact import (
     SIGNATURE_NAME,
     read_signature,
@@ -23,12 +30,14 @@ from governance.evidence.artifact import (
 from governance.evidence.keys import SigningKey
 from governance.ledger.checkpoints import origin
 from governance.ledger.database import Ledger
-from governance.ledger.events import stream
+from governance.ledger.events import append, stream
+from governance.ledger.intents import abandon, open_intents
 from governance.ledger.lookup import find_model, find_version
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
 from governance.unlearning.labels import parse_labels
 from governance.workflow import actors, exports, models, versions
+from governance.workflow.departures import begun
 from governance.workflow.exports import verify_export
 from governance.workflow.tools import Tools
 from governance.workflow.verification import verify_version
@@ -37,7 +46,7 @@ from tests.workflow.shop import Shop
 
 
 def export(shop: Shop, place: Path, actor: str = "otto", number: int = 1) -> Path:
-    versions.export(shop.tools, actor, None, number, place)
+    versions.export(shop.tools, actor, None, number, place, place.parent / "departures")
     return place
 
 
@@ -66,7 +75,9 @@ def forged(place: Path, key: SigningKey, **changes: Any) -> None:
 def test_an_export_states_what_the_ledger_has(shop: Shop, tmp_path: Path) -> None:
     mug = shop.approved("mug")
     versions.apply(shop.tools, "mona", [mug])
-    name, dest, exported = versions.export(shop.tools, "otto", None, 2, tmp_path / "out", "fp16")
+    name, dest, exported = versions.export(
+        shop.tools, "otto", None, 2, tmp_path / "out", tmp_path / "departures", "fp16"
+    )
     seq, prev_digest, key_id, payload = last(shop.ledger)
     signed = verify_directory(dest, key_id)
     assert payload["statement_digest"] == signed.statement_digest == exported["statement_digest"]
@@ -178,7 +189,7 @@ def test_a_retired_key_signs_no_new_export(shop: Shop, tmp_path: Path) -> None:
     old = signer(shop, "otto")
     dest = export(shop, tmp_path / "out")
     actors.rotate_key(shop.ledger, "otto", "otto", "stolen")
-    versions.export(shop.tools, "otto", None, 1, tmp_path / "new")
+    versions.export(shop.tools, "otto", None, 1, tmp_path / "new", tmp_path / "departures")
     signed = read_signature(tmp_path / "new")
     facts = {name: value for name, value in signed.facts.items() if name != "signer"}
     sign_directory(dest, signed.name, facts, old)
@@ -269,7 +280,11 @@ def test_a_key_that_changes_meanwhile(
     with pytest.raises(ConflictError, match="another key meanwhile"):
         export(shop, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert actions(shop.ledger)[-1] == "actor.key_rotated"
+    assert actions(shop.ledger)[-3:] == [
+        "version.export_intended", "actor.key_rotated", "version.abandoned"
+    ]  # fmt: skip
+    assert begun(tmp_path / "departures") == []
+    assert holds(shop.ledger)
 
 
 def test_a_version_that_is_as_recorded(shop: Shop) -> None:
@@ -344,14 +359,15 @@ def test_who_signed_is_read_from_the_log(shop: Shop, tmp_path: Path) -> None:
     new = signer(shop, "otto").public
     with shop.ledger.read() as session, session.no_autoflush:
         events = list(session.scalars(select(Event).order_by(Event.seq)))
-        event = next(event for event in events if event.action == "version.exported")
-        exports._check_signer(session, event, old)
+        event = next(event for event in events if event.action == "version.export_intended")
+        end = event.seq + 1
+        exports._check_signer(session, event, end, old)
         with pytest.raises(IntegrityError, match="was not otto's at event"):
-            exports._check_signer(session, event, new)
+            exports._check_signer(session, event, end, new)
         with pytest.raises(IntegrityError, match="was not otto's at event"):
-            exports._check_signer(session, _copy(event, seq=len(events) + 1), old)
+            exports._check_signer(session, event, len(events) + 1, old)
         with pytest.raises(IntegrityError, match="another key than the directory"):
-            exports._check_signer(session, _copy(event, key_id=new.key_id), old)
+            exports._check_signer(session, _copy(event, key_id=new.key_id), end, old)
         for changes in (
             {"payload": "{}"},
             {"at": "2000-01-01T00:00:00.000000+00:00"},
@@ -359,4 +375,123 @@ def test_who_signed_is_read_from_the_log(shop: Shop, tmp_path: Path) -> None:
             {"signature": "?"},
         ):
             with pytest.raises(IntegrityError, match="a signature that does not hold"):
-                exports._check_signer(session, _copy(event, **changes), old)
+                exports._check_signer(session, _copy(event, **changes), end, old)
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing is tidied up."""
+
+
+@pytest.fixture
+def killed_before_record(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An export ends when its directory has its name and the ledger does not know it."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(versions, "complete", die)
+    monkeypatch.setattr(versions, "give_up", lambda *_: None)
+    return monkeypatch
+
+
+def test_repeating_a_killed_export_records_the_directory_that_is_there(
+    shop: Shop, tmp_path: Path, killed_before_record: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        export(shop, tmp_path / "out")
+    killed_before_record.undo()
+    with pytest.raises(IntegrityError, match="has no export of version 1"):
+        verify_export(shop.ledger, None, 1, tmp_path / "out")
+    with pytest.raises(InvalidInputError, match="not empty"):
+        export(shop, tmp_path / "out", actor="mona")  # somebody else's
+    with pytest.raises(InvalidInputError, match="not empty"):  # another precision
+        versions.export(
+            shop.tools, "otto", None, 1, tmp_path / "out", tmp_path / "departures", "fp16"
+        )
+    dest = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in dest.iterdir()}
+    _, _, said = versions.export(shop.tools, "otto", None, 1, dest, tmp_path / "departures")
+    assert {path.name: path.read_bytes() for path in dest.iterdir()} == before
+    _, _, fresh = versions.export(
+        shop.tools, "otto", None, 1, tmp_path / "new", tmp_path / "departures"
+    )
+    assert said.keys() == fresh.keys()
+    assert said["load"] == fresh["load"].replace("new", "out")
+    assert verify_export(shop.ledger, None, 1, dest)[1] == "otto"
+    assert begun(tmp_path / "departures") == []
+    with shop.ledger.read() as session:
+        assert open_intents(session) == []
+    assert holds(shop.ledger)
+
+
+def test_an_export_that_somebody_else_recorded_is_left_alone(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest, departures, record = tmp_path / "out", tmp_path / "departures", versions.complete
+
+    def late(*args: Any) -> Any:
+        monkeypatch.setattr(versions, "complete", record)
+        export(shop, dest)  # the same command, while the first one is about to record
+        return record(*args)
+
+    monkeypatch.setattr(versions, "complete", late)
+    with pytest.raises(ConflictError, match="ended this step of version:shop/1 meanwhile"):
+        export(shop, dest)
+    assert verify_export(shop.ledger, None, 1, dest)[1] == "otto"
+    assert begun(departures) == []
+    assert actions(shop.ledger).count("version.exported") == 1
+    assert holds(shop.ledger)
+
+
+def test_an_export_that_the_doctor_ended_is_taken_back(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = versions.complete
+
+    def late(ledger: Ledger, actor: str, intent: str, statement: str) -> Any:
+        with ledger.write() as session:
+            abandon(session, "mona", "version:shop/1", intent)
+        return record(ledger, actor, intent, statement)
+
+    monkeypatch.setattr(versions, "complete", late)
+    with pytest.raises(ConflictError, match="ended this step of version:shop/1 meanwhile"):
+        export(shop, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert begun(tmp_path / "departures") == []
+    assert holds(shop.ledger)
+
+
+def test_a_failed_export_leaves_its_intent_ended_and_nothing_else(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(directory: Path, **_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(versions, "sign_directory", full)
+    with pytest.raises(OSError, match="No space"):
+        export(shop, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["departures"]
+    assert begun(tmp_path / "departures") == []
+    assert actions(shop.ledger)[-2:] == ["version.export_intended", "version.abandoned"]
+    assert holds(shop.ledger)
+
+
+def test_an_outcome_needs_an_intent(shop: Shop, tmp_path: Path) -> None:
+    export(shop, tmp_path / "out")
+    _, _, _, payload = last(shop.ledger)
+    for intent in ({}, {"intent": payload["intent"]}):  # none, and one that has ended
+        with shop.ledger.write() as session:
+            rest = {name: value for name, value in payload.items() if name != "intent"}
+            event = append(session, "otto", "version.exported", "version:shop/1", rest | intent)
+        assert f"event {event.seq}" in {fault.where for fault in verify(shop.ledger).faults}
+
+
+def test_only_who_announced_it_and_the_doctor_abandon(shop: Shop) -> None:
+    with shop.ledger.read() as session:
+        digest = find_version(session, find_model(session, None), 1).digest
+    for actor, fine in (("otto", True), ("mona", True), ("dmitri", False)):
+        with shop.ledger.write() as session:
+            payload = {"version_digest": digest}
+            intent = append(session, "otto", "version.export_intended", "version:shop/1", payload)
+            abandon(session, actor, "version:shop/1", intent.digest)
+        assert holds(shop.ledger) == fine

@@ -303,7 +303,7 @@ def test_an_export_that_cannot_be_recorded_does_not_leave_the_house(
 
     monkeypatch.setattr(versions, "append", broken)
     with pytest.raises(OSError, match="disk full"):
-        versions.export(shop.tools, "otto", None, 1, tmp_path / "out")
+        versions.export(shop.tools, "otto", None, 1, tmp_path / "out", tmp_path / "departures")
     assert list(tmp_path.glob("out*")) == []
 
 
@@ -332,7 +332,7 @@ def test_an_exported_version_is_what_was_recorded(shop: Shop, tmp_path: Path) ->
     mug = shop.approved("mug")
     versions.apply(shop.tools, "mona", [mug])
     dest = tmp_path / "out" / "model"
-    versions.export(shop.tools, "otto", None, 2, dest)
+    versions.export(shop.tools, "otto", None, 2, dest, tmp_path / "departures")
     edited, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{dest}")
     with shop.ledger.read() as session:
         model = find_model(session, "shop")
@@ -345,9 +345,13 @@ def test_an_exported_version_is_what_was_recorded(shop: Shop, tmp_path: Path) ->
         expected = projector.apply(clip.module.encode_image(batch, normalize=False).double())
         actual = edited.eval().encode_image(batch, normalize=False).double()
     assert torch.allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(RefusedError, match=r"holds an export of version 2 already \(event \d+\)"):
+        versions.export(shop.tools, "otto", None, 2, dest, tmp_path / "departures")
     with pytest.raises(InvalidInputError, match="not empty"):
-        versions.export(shop.tools, "otto", None, 2, dest)
-    assert actions(shop.ledger)[-1] == "version.exported"
+        versions.export(shop.tools, "otto", None, 1, dest, tmp_path / "departures")
+    assert actions(shop.ledger)[-3:] == [
+        "version.export_intended", "version.exported", "version.refused"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -359,7 +363,7 @@ def test_an_export_at_another_precision_says_so_in_log_and_file(
     mug = shop.approved("mug")
     versions.apply(shop.tools, "mona", [mug])
     name, dest, exported = versions.export(
-        shop.tools, "otto", None, number, tmp_path / "out", "bf16"
+        shop.tools, "otto", None, number, tmp_path / "out", tmp_path / "departures", "bf16"
     )
     with safe_open(dest / "open_clip_model.safetensors", "pt") as file:
         stored = {key: digest_tensor(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
