@@ -239,7 +239,7 @@ def _file(ledger: Ledger, place: Path) -> int:
     labels = parse_labels(LABELS_FILE.read_text(encoding="utf-8"), toml=True)
     models.register(tools, "ada", "shop", parse_source("demo", None), labels)
     target = [Target(labels.classes[0], None)]
-    return requests.file(ledger, "ada", "shop", target, Basis.BIAS, "a reason")
+    return requests.file(ledger, "ada", "shop", target, Basis.BIAS, "a reason").number
 
 
 def _fill(ledger: Ledger, size: int) -> None:

@@ -203,6 +203,8 @@ def _install(report: Path, die_at: int | None) -> None:
     from sqlalchemy.engine import Engine
     from sqlalchemy.engine.default import DefaultDialect
 
+    from governance.clip import export
+
     descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     numbers = itertools.count(1)
 
@@ -244,6 +246,20 @@ def _install(report: Path, die_at: int | None) -> None:
     os.rename = around("moving", os.rename)
     shutil.copyfile = around("copying", shutil.copyfile)
 
+    def after(write: Callable[..., Any], name: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            result = write(*args, **kwargs)
+            point(f"after writing {Path(name(*args)).name}")
+            return result
+
+        return wrapper
+
+    # What is there before such a write is what the last one left.
+    export.save_file = after(export.save_file, lambda state, path: path)  # type: ignore[assignment]
+    Path.write_text = after(Path.write_text, lambda path, *rest: path)  # type: ignore[method-assign]
+    Path.mkdir = after(Path.mkdir, lambda path, *rest: path)  # type: ignore[method-assign]
+    Path.unlink = after(Path.unlink, lambda path, *rest: path)  # type: ignore[method-assign]
+
 
 def _inspect() -> dict[str, Any]:
     """What a workspace has come to, without times, ids and whatever else differs from run to run."""
@@ -267,12 +283,37 @@ def _inspect() -> dict[str, Any]:
             ],
             "aliases": sorted((row.name, row.version.number) for row in every(session, Alias)),
             "open intents": len(open_intents(session)),
+            "exports": _exports(session, settings),
             "MLflow's versions": sorted(tags[number]["governance.digest"] for number in valid),
             "MLflow's aliases": sorted(
                 (name, tags[number]["governance.digest"])
                 for name, number in registry.aliases("shop").items()
             ),
         }
+
+
+def _exports(session: Any, settings: Any) -> list[tuple[str, list[str], list[str]]]:
+    """The directories in the workspace that are on record as exports, with their files, and what is beside them.
+
+    An export that is on record twice, or without its directory, is in this list a second time.
+    """
+    from governance.digests import load_json
+    from governance.evidence.artifact import SIGNATURE_NAME
+    from governance.ledger.database import Ledger
+    from governance.ledger.events import stream
+    from governance.workflow.exports import verify_export
+
+    found = []
+    for event in stream(session, action="version.exported"):
+        signed, _ = verify_export(Ledger(settings.database_url), "shop", 2, settings.home / "out")
+        assert signed.statement_digest == load_json(event.payload)["statement_digest"]
+        files = sorted(path.name for path in (settings.home / "out").iterdir())
+        assert SIGNATURE_NAME in files
+        beside = sorted(
+            path.name for pattern in (".*", "departures/*") for path in settings.home.glob(pattern)
+        )
+        found.append((signed.name, files, beside))
+    return found
 
 
 if __name__ == "__main__":

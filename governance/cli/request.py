@@ -64,6 +64,9 @@ for command in (prepare, evaluate, attach, attachment, hold, lift, redact):
     "--retention", metavar="CLASS",
     help="Class of the policy that says for how long after its end the case is kept.",
 )  # fmt: skip
+@click.option(
+    "--again", is_flag=True, help="File it even if you have an open request with the same content."
+)
 @common
 @pass_invocation
 def file(
@@ -77,15 +80,18 @@ def file(
     due: datetime | None,
     files: tuple[Path, ...],
     retention: str | None,
+    again: bool,
 ) -> None:
     """File a request to forget a class everywhere, a class in a domain, or a whole domain.
 
-    Repeat --forget and --domain for several targets; with both, every class in every domain that is named.
+    Repeat --forget and --domain for several targets; with both, every class in every domain that is named. If you have
+    an open request with exactly the same content, its number is printed and nothing is filed, so the command can be
+    repeated after an interruption.
     """
     from governance.unlearning.targets import make_targets
     from governance.workflow import requests
 
-    number = requests.file(
+    number, new = requests.file(
         invocation.ledger,
         invocation.acting,
         model,
@@ -96,14 +102,16 @@ def file(
         _end_of_day(due) if due else None,
         retention,
         read_files(files),
+        again,
     )
-    record = request_of(invocation, number)
-    invocation.emit(
-        record,
-        lambda: click.echo(
-            f"Filed request {number}: forget {record['scope']}, due {record['due_at'][:10]}."
-        ),
-    )
+    record = request_of(invocation, number) | {"new": new}
+    text = f"Filed request {number}: forget {record['scope']}, due {record['due_at'][:10]}."
+    if not new:
+        text = (
+            f"Nothing filed: you filed this as request {number} on {record['filed_at'][:10]} "
+            f"({record['state']}); --again files another."
+        )
+    invocation.emit(record, lambda: click.echo(text))
 
 
 @request.command("list")

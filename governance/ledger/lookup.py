@@ -28,7 +28,7 @@ from governance.ledger.tables import (
     RequestTarget,
     VersionMember,
 )
-from governance.states import ACTIVE_STATES
+from governance.states import ACTIVE_STATES, OPEN_STATES
 
 Row = TypeVar("Row", bound=Base)
 
@@ -265,6 +265,24 @@ def requests(
     if states:
         query = query.where(Request.state.in_(states))
     return list(session.scalars(query))
+
+
+def open_requests_by(
+    session: Session, actor: str, model: Model, label: str | None, domain: str | None
+) -> Iterator[Request]:
+    """Requests that somebody filed, with a target among theirs, whose deadline still runs; newest first."""
+    query = (
+        select(Request)
+        .join(RequestTarget, RequestTarget.request_id == Request.id)
+        .where(
+            Request.model_id == model.id,
+            Request.filed_by == actor,
+            Request.state.in_([state.value for state in OPEN_STATES]),
+            RequestTarget.label.is_not_distinct_from(label),
+            RequestTarget.domain.is_not_distinct_from(domain),
+        )
+    )
+    yield from session.scalars(query.order_by(Request.id.desc()))
 
 
 def versions(session: Session, model: Model) -> list[ModelVersion]:

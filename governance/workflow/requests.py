@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from governance.errors import ConflictError, InvalidInputError, RefusedError
 from governance.ledger.database import Ledger, Session
@@ -20,6 +21,7 @@ from governance.unlearning.targets import Target, check_targets
 from governance.workflow.attachments import Attachment
 from governance.workflow.policies import current
 from governance.workflow.refusals import recorded
+from governance.workflow.repeats import Filing, Text, find_same
 from governance.workflow.transition import (
     advance,
     check_action,
@@ -33,6 +35,13 @@ from governance.workflow.transition import (
 
 DEFAULT_DAYS = 30
 """Days until a request is due if nothing else is said; GDPR Art. 12(3) gives one month."""
+
+
+class Filed(NamedTuple):
+    """A request that was filed, and whether it was filed just now."""
+
+    number: int
+    new: bool
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,11 @@ def file(
     due: datetime | None = None,
     retention: str | None = None,
     attachments: Sequence[Attachment] = (),
-) -> int:
-    """File a forget request.
+    again: bool = False,
+) -> Filed:
+    """File a forget request, unless the same person has an open one with the same content.
+
+    So the command can be repeated when nobody knows whether it was carried out.
 
     Args:
         ledger: where it is recorded.
@@ -84,9 +96,10 @@ def file(
         due: when it must be done, in `DEFAULT_DAYS` if not given.
         retention: class of the policy that says for how long reason and subject are kept after the end.
         attachments: files that belong to the case.
+        again: file another one with the same content.
 
     Returns:
-        The request's id.
+        The request's id, and whether it is a new one.
 
     Raises:
         InvalidInputError: a target that is not in the label space, everything forgotten, a due date in the past.
@@ -99,8 +112,17 @@ def file(
         check_targets(targets, LabelSpace.from_dict(record.labels))
         filed_at = now()
         rules, _ = current(session)
-        due_at = (due or filed_at + timedelta(days=DEFAULT_DAYS)).astimezone(UTC)
+        allowed = timedelta(days=DEFAULT_DAYS)
+        due_at = (due or filed_at + allowed).astimezone(UTC)
         _check_due(due_at, filed_at)
+        written = [Text(REASON, reason.encode())]
+        if subject_ref is not None:
+            written.append(Text(SUBJECT_REF, subject_ref.encode()))
+        written += [Text(ATTACHMENT, file.content, file.name) for file in attachments]
+        kept_for = _retention(rules, retention)
+        filing = Filing(targets, basis, due_at if due else allowed, kept_for, written)
+        if not again and (same := find_same(session, actor, record, filing)) is not None:
+            return Filed(same.id, new=False)
         request = Request(
             model=record,
             basis=basis.value,
@@ -108,14 +130,9 @@ def file(
             filed_by=actor,
             filed_at=filed_at,
             targets=[RequestTarget(label=t.label, domain=t.domain) for t in targets],
-            retention=_retention(rules, retention),
+            retention=kept_for,
         )
-        texts = [keep(session, request, REASON, reason)]
-        if subject_ref is not None:
-            texts.append(keep(session, request, SUBJECT_REF, subject_ref))
-        texts += [
-            keep(session, request, ATTACHMENT, file.content, file.name) for file in attachments
-        ]
+        texts = [keep(session, request, text.kind, text.content, text.name) for text in written]
         session.add(request)
         session.flush()
         payload = {
@@ -123,7 +140,7 @@ def file(
             "texts": [text_facts(text) for text in texts],
         }
         append(session, actor, "request.filed", subject(request), payload)
-        return request.id
+        return Filed(request.id, new=True)
 
 
 @recorded("approve", "request", "request_id")

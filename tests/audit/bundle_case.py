@@ -223,7 +223,7 @@ def build(ledger: Ledger) -> None:
     requests.reject(ledger, "dmitri", file(ledger, "oak"), "no ground")
     actors.rotate_key(ledger, "ada", "dmitri", "a new laptop")
     target = Target(None, "sketch")
-    third = requests.file(ledger, "carla", "shop", [target], Basis.COURT_ORDER, "ordered")
+    third, _ = requests.file(ledger, "carla", "shop", [target], Basis.COURT_ORDER, "ordered")
     prepare.prepare(tools, "mona", third, "eval", Recipe.of("redirect"))
     requests.approve(ledger, "ada", third, "the court waits", break_glass=True)
     release(ledger, [third], promote=False)

@@ -135,7 +135,9 @@ def add_dataset(ledger: Ledger, name: str = "eval", images: int = 2) -> None:
 def file(ledger: Ledger, label: str | None, domain: str | None = None) -> int:
     """File a request as compliance."""
     target = Target(label, domain)
-    return requests.file(ledger, "carla", "shop", [target], Basis.BIAS, "because", "case 7")
+    return requests.file(
+        ledger, "carla", "shop", [target], Basis.BIAS, "because", "case 7", again=True
+    ).number
 
 
 def add_version(

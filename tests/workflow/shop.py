@@ -33,8 +33,14 @@ class Shop:
     def file(self, label: str | None = "mug", domain: str | None = None) -> int:
         """File a request as compliance."""
         return requests.file(
-            self.ledger, "carla", "shop", [Target(label, domain)], Basis.BIAS, "a reason"
-        )
+            self.ledger,
+            "carla",
+            "shop",
+            [Target(label, domain)],
+            Basis.BIAS,
+            "a reason",
+            again=True,
+        ).number
 
     def prepared(self, label: str | None = "mug", domain: str | None = None, **kw: float) -> int:
         """File and prepare as mlops."""

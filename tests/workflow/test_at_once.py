@@ -10,7 +10,8 @@ from governance.clip.encoder import Encoder
 from governance.errors import ConflictError, GovernanceError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.intents import open_intents
-from governance.states import Role
+from governance.states import Basis, Role
+from governance.unlearning.targets import Target
 from governance.workflow import actors, release, requests, versions
 from governance.workflow.tools import Tools
 from tests.keys import KEYS
@@ -135,3 +136,16 @@ def test_two_promoting(approvers: Shop, numbers: tuple[int, int]) -> None:
     assert holds(shop.ledger)
     with shop.ledger.read() as session:
         assert open_intents(session) == []
+
+
+def test_the_same_request_filed_twice(shop: Shop) -> None:
+    found: list[requests.Filed] = []
+
+    def file(ledger: Ledger) -> None:
+        target = [Target("mug", None)]
+        found.append(requests.file(ledger, "carla", "shop", target, Basis.BIAS, "a reason"))
+
+    assert at_once(shop.ledger, file, file) == []
+    assert sorted(found) == [(1, False), (1, True)]
+    assert actions(shop.ledger).count("request.filed") == 1
+    assert holds(shop.ledger)

@@ -33,10 +33,12 @@ COMMANDS = {
     "approve": ["request", "approve", "1", "--actor", "dmitri"],
     "apply": ["request", "apply", "1", "--actor", "mona"],
     "promote": ["version", "promote", "2", "--actor", "mona"],
+    "export": ["version", "export", "2", "{home}/out", "--actor", "mona"],
     "drop": ["version", "rollback", "--drop", "1", "--reason", "r", "--actor", "mona"],
 }  # fmt: skip
-"""In the order in which they follow each other."""
+"""In the order in which they follow each other; {home} is the workspace."""
 
+HOME = "GOVERNANCE_HOME"
 REPAIR = ["doctor", "--repair", "--actor", "mona"]
 VERIFY = ["audit", "verify"]
 
@@ -53,7 +55,11 @@ class Place:
     def environ(self) -> dict[str, str]:
         """What leads the commands to it."""
         database = {} if self.url is None else {"GOVERNANCE_DATABASE_URL": self.url}
-        return {"GOVERNANCE_HOME": str(self.home), **database}
+        return {HOME: str(self.home), **database}
+
+    def line(self, line: list[str]) -> list[str]:
+        """A command as it is given there."""
+        return [word.format(home=self.home) for word in line]
 
     def copy(self, to: Path) -> "Place":
         """The same again, elsewhere."""
@@ -102,7 +108,7 @@ def make_stages(zygote: Zygote, place: Place) -> dict[str, Stage]:
     stages = {}
     for name, line in COMMANDS.items():
         before = place.copy(place.home.with_name(f"before-{name}"))
-        done = zygote.run([line, VERIFY, ["doctor"], ["inspect"]], place.environ)
+        done = zygote.run([place.line(line), VERIFY, ["doctor"], ["inspect"]], place.environ)
         assert done.codes == [0, 0, 0, 0], done.err
         stages[name] = Stage(before, line, done.points, json.loads(done.out[-1]))
     return stages
@@ -149,25 +155,29 @@ def _kill(zygote: Zygote, stage: Stage, number: int, home: Path) -> tuple[str | 
         What went wrong, and whether there was anything to repair.
     """
     place = stage.place.copy(home)
-    killed = zygote.run([stage.line], place.environ, die_at=number)
+    line = place.line(stage.line)
+    killed = zygote.run([line], place.environ, die_at=number)
     assert killed.killed
     assert killed.points == stage.points[:number]
     _grow_old(home)
     untreated = place.copy(home.with_name(f"{number}-untreated"))
-    again = [stage.line] if _has_to_be_repeated(stage, number) else []
-    treated = zygote.run([REPAIR, VERIFY, *again, ["doctor"], VERIFY, ["inspect"]], place.environ)
-    problem = _problem(stage, treated, again, ["doctor --repair", "audit verify"])
-    if problem is None and "REPAIRED" in treated.out[0] and again:
-        alone = zygote.run([*again, VERIFY, REPAIR, ["inspect"]], untreated.environ)
-        problem = _problem(stage, alone, again, [])
+    treated = zygote.run([REPAIR, VERIFY, line, ["doctor"], VERIFY, ["inspect"]], place.environ)
+    problem = _problem(stage, treated, ["doctor --repair", "audit verify"])
+    if problem is None and "REPAIRED" in treated.out[0]:
+        shutil.rmtree(home)
+        untreated.home.rename(home)  # where something was going is written in it
+        alone = zygote.run(
+            [line, VERIFY, REPAIR, ["inspect"]], untreated.environ | {HOME: f"{home}"}
+        )
+        problem = _problem(stage, alone, [])
     explained = problem and f"{number} ({stage.points[number - 1]}): {problem}"
     return explained, "REPAIRED" in treated.out[0]
 
 
-def _problem(stage: Stage, done: Outcome, again: list[list[str]], first: list[str]) -> str | None:
+def _problem(stage: Stage, done: Outcome, first: list[str]) -> str | None:
     """What is not as after an undisturbed run."""
     codes = list(done.codes)
-    if again and codes[len(first)] == 3:
+    if codes[len(first)] == 3:
         codes[len(first)] = 0  # it was done already
     if any(codes):
         return f"exit codes {done.codes}: {[err for err in done.err if err]}"
@@ -176,16 +186,30 @@ def _problem(stage: Stage, done: Outcome, again: list[list[str]], first: list[st
     return f"it came to {differences}" if differences else None
 
 
-def _has_to_be_repeated(stage: Stage, number: int) -> bool:
-    """Filing once more is another request, so a person looks first; everything else may be repeated at any time."""
-    return stage.line[1] != "file" or number < len(stage.points)
-
-
 def _grow_old(home: Path) -> None:
     """As if hours had gone by: the doctor leaves files alone that somebody may be writing now."""
     for path in home.rglob("*"):
         if path.name.startswith(".") or path.suffix == ".partial":
             os.utime(path, (time() - 7200,) * 2)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_processes_filing_the_same_request(
+    kind: str, zygote: Zygote, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    name = "stages" if kind == "sqlite" else "stages_on_postgresql"
+    stage = request.getfixturevalue(name)["file"]
+    place = stage.place.copy(tmp_path / "home")
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: zygote.run([stage.line], place.environ), range(2)))
+    assert [outcome.codes for outcome in done] == [[0], [0]]
+    first, second = sorted(outcome.out[0] for outcome in done)
+    assert first.startswith("Filed request 1: forget mug everywhere")
+    assert second.startswith("Nothing filed: you filed this as request 1 on ")
+    assert second.endswith("(filed); --again files another.\n")
+    after = zygote.run([VERIFY, ["inspect"]], place.environ)
+    assert after.codes == [0, 0]
+    assert json.loads(after.out[-1]) == stage.end
 
 
 @pytest.mark.parametrize("limit", [1 << 9, 1 << 12, 1 << 13, 1 << 15])

@@ -1,9 +1,11 @@
 """Filing and deciding: who may, what is refused, and that a refusal changes nothing."""
 
+import base64
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +16,14 @@ from governance.errors import (
     NotFoundError,
     RefusedError,
 )
+from governance.evidence.cipher import Cipher
 from governance.ledger.lookup import find_request
 from governance.ledger.private import first, words
 from governance.states import PAPERWORK, TRANSITIONS, Action, Basis, Role, State
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
-from governance.workflow import actors, prepare, requests, transition
+from governance.workflow import actors, cases, prepare, requests, transition
+from governance.workflow.attachments import Attachment
 from tests.workflow.helpers import actions, dump, holds, state
 from tests.workflow.shop import Shop
 
@@ -27,7 +31,7 @@ SOON = datetime.now(UTC) + timedelta(days=90)
 
 
 def test_filing_records_targets_deadline_and_an_event_without_personal_data(shop: Shop) -> None:
-    number = requests.file(
+    number, _ = requests.file(
         shop.ledger,
         "carla",
         "shop",
@@ -108,7 +112,7 @@ def test_unknown_and_deactivated_people_may_nothing(shop: Shop) -> None:
 def test_four_eyes_holds_for_who_filed_and_who_prepared(
     shop: Shop, filer: str, preparer: str
 ) -> None:
-    number = requests.file(
+    number, _ = requests.file(
         shop.ledger, filer, "shop", [Target("mug", None)], Basis.BIAS, "a reason"
     )
     prepare.prepare(shop.tools, preparer, number, None, Recipe.of("redirect"))
@@ -259,3 +263,89 @@ def test_every_refusal_is_explained_in_one_line(shop: Shop) -> None:
             attempt()
         assert "\n" not in str(caught.value)
     assert holds(shop.ledger)
+
+
+# The same command given again.
+
+FILED: dict[str, Any] = {
+    "actor": "carla",
+    "model": "shop",
+    "targets": [Target("mug", None), Target("cat", "sketch")],
+    "basis": Basis.BIAS,
+    "reason": "Jane Roe objects",
+    "subject_ref": "Jane Roe",
+    "attachments": [Attachment.of("letter.txt", b"Dear Sir")],
+}
+
+
+@pytest.mark.parametrize("due", [None, SOON])
+def test_the_same_command_again_names_the_request_that_is_there(
+    shop: Shop, due: datetime | None
+) -> None:
+    filed = requests.file(shop.ledger, **FILED, due=due)
+    assert filed == (1, True)
+    requests.extend(shop.ledger, "carla", 1, SOON + timedelta(days=1), "waits for the court")
+    cases.attach(shop.ledger, "carla", 1, "more.txt", b"later")
+    prepare.prepare(shop.tools, "mona", 1, None, Recipe.of("redirect"))
+    before = dump(shop.ledger)
+    again = FILED | {"targets": FILED["targets"][::-1]}
+    assert requests.file(shop.ledger, **again, due=due) == (1, False)
+    assert dump(shop.ledger) == before
+    assert requests.file(shop.ledger, **again, due=due, again=True) == (2, True)
+    assert requests.file(shop.ledger, **again, due=due) == (2, False)
+    assert holds(shop.ledger)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actor": "ada"},
+        {"targets": [Target("mug", None)]},
+        {"targets": [Target("mug", None), Target("cat", None)]},
+        {"basis": Basis.LICENCE},
+        {"reason": "Jane Roe objects."},
+        {"subject_ref": "Jane Doe"},
+        {"subject_ref": None},
+        {"attachments": []},
+        {"attachments": [Attachment.of("letter.txt", b"Dear Madam")]},
+        {"attachments": [Attachment.of("letter2.txt", b"Dear Sir")]},
+        {"due": SOON},
+        {"retention": "litigation"},
+    ],
+)
+def test_whatever_differs_is_another_request(shop: Shop, change: dict[str, Any]) -> None:
+    assert requests.file(shop.ledger, **FILED) == (1, True)
+    assert requests.file(shop.ledger, **FILED | change) == (2, True)
+    assert requests.file(shop.ledger, **FILED) == (1, False)
+    assert requests.file(shop.ledger, **FILED | change) == (2, False)
+
+
+def test_what_has_ended_or_was_erased_is_no_repetition(shop: Shop) -> None:
+    assert requests.file(shop.ledger, **FILED) == (1, True)
+    requests.reject(shop.ledger, "dmitri", 1)
+    assert requests.file(shop.ledger, **FILED) == (2, True)
+    assert requests.file(shop.ledger, **FILED) == (2, False)
+    cases.redact(shop.ledger, "carla", 1, "asked for")
+    assert requests.file(shop.ledger, **FILED) == (2, False)
+    requests.withdraw(shop.ledger, "carla", 2, "no")
+    cases.redact(shop.ledger, "carla", 2, "asked for")
+    assert requests.file(shop.ledger, **FILED) == (3, True)
+
+
+def key(byte: bytes) -> Cipher:
+    return Cipher([base64.urlsafe_b64encode(byte * 32).decode()])
+
+
+def test_encrypted_texts_are_held_against_the_new_ones(shop: Shop) -> None:
+    shop.ledger.cipher = key(b"1")
+    assert requests.file(shop.ledger, **FILED) == (1, True)
+    assert requests.file(shop.ledger, **FILED) == (1, False)
+    shop.ledger.cipher = key(b"2")  # the first one cannot be read with it
+    assert requests.file(shop.ledger, **FILED) == (2, True)
+
+
+def test_whoever_may_not_file_learns_nothing(shop: Shop) -> None:
+    requests.file(shop.ledger, **FILED)
+    actors.deactivate(shop.ledger, "ada", "carla", "left")
+    with pytest.raises(RefusedError, match="deactivated"):
+        requests.file(shop.ledger, **FILED)

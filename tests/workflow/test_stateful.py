@@ -85,7 +85,7 @@ class Walk(RuleBasedStateMachine):
     @rule(who=st.sampled_from(["carla", "ada"]))
     def file(self, who: str) -> None:
         target = Target(LABELS[len(self.cases)], None)
-        number = requests.file(self.shop.ledger, who, "shop", [target], Basis.BIAS, "a reason")
+        number, _ = requests.file(self.shop.ledger, who, "shop", [target], Basis.BIAS, "a reason")
         self.cases[number] = Case(who)
 
     @precondition(lambda self: self.cases)
