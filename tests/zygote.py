@@ -22,6 +22,9 @@ from typing import Any
 TIMEOUT_S = 300
 """Within which a child must end."""
 
+_write_text = Path.write_text
+"""As it is before it becomes a point."""
+
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -163,7 +166,7 @@ def _work(request: dict[str, Any]) -> None:
                 codes.append(_command(line))
                 sys.stdout.flush()
                 sys.stderr.flush()
-            (files / "codes").write_text(json.dumps(codes))
+            _write_text(files / "codes", json.dumps(codes))
         status = 0
     except BaseException:
         import traceback

@@ -3,9 +3,11 @@
 from governance.digests import digest_bytes
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
+from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
 
 
+@recorded("report", None, "subject")
 def record(ledger: Ledger, actor: str, subject: str, format_: str, content: bytes) -> None:
     """Record that a report is given out.
 

@@ -15,13 +15,13 @@ Result = TypeVar("Result")
 
 
 def recorded(
-    attempt: str, kind: str, *names: str
+    attempt: str, kind: str | None, *names: str
 ) -> Callable[[Callable[Verb, Result]], Callable[Verb, Result]]:
     """Record it when a verb is refused; the refusal goes on to the caller.
 
     Args:
         attempt: what is tried, as the commands call it.
-        kind: kind of the subject, ``request``, ``version``, ….
+        kind: kind of the subject, ``request``, ``version``, …; None if the one parameter holds the whole subject.
         names: parameters of the verb that name it: one that holds a name, a number or several numbers, or those of
             the model and of the version; none if it is the ledger itself.
 
@@ -51,7 +51,7 @@ def recorded(
 def _record(
     ledger: Ledger,
     attempt: str,
-    kind: str,
+    kind: str | None,
     names: tuple[str, ...],
     given: Mapping[str, Any],
     refusal: RefusedError,
@@ -63,7 +63,9 @@ def _record(
         with ledger.write() as session:
             find_actor(session, actor)
             values = [given[name] for name in names]
-            if kind == "version":
+            if kind is None:
+                kind, _, values[0] = values[0].partition(":")
+            elif kind == "version":
                 values = [f"{find_model(session, values[0]).name}/{values[1]}"]
             elif kind == "model" and values[0] is None:
                 values = [find_model(session, None).name]

@@ -33,7 +33,7 @@ COMMANDS = {
     "approve": ["request", "approve", "1", "--actor", "dmitri"],
     "apply": ["request", "apply", "1", "--actor", "mona"],
     "promote": ["version", "promote", "2", "--actor", "mona"],
-    "export": ["version", "export", "2", "{home}/out", "--actor", "mona"],
+    "export": ["version", "export", "2", "-o", "{home}/out", "--actor", "mona"],
     "drop": ["version", "rollback", "--drop", "1", "--reason", "r", "--actor", "mona"],
 }  # fmt: skip
 """In the order in which they follow each other; {home} is the workspace."""

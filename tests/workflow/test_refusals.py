@@ -9,7 +9,16 @@ from governance.ledger.database import Ledger
 from governance.policy import Gates
 from governance.states import Role
 from governance.unlearning.recipe import Recipe
-from governance.workflow import actors, cases, policies, prepare, release, requests, versions
+from governance.workflow import (
+    actors,
+    cases,
+    policies,
+    prepare,
+    readouts,
+    release,
+    requests,
+    versions,
+)
 from tests.workflow.helpers import dump, gates, refusals
 from tests.workflow.shop import Shop
 
@@ -84,3 +93,15 @@ def test_bad_input_is_no_refusal(shop: Shop) -> None:
         requests.approve(shop.ledger, "nobody", 1)
     assert dump(shop.ledger) == before
     assert refusals(shop.ledger) == []
+
+
+@pytest.mark.parametrize("subject", ["request:1", "version:shop/1"])
+def test_taking_a_report(shop: Shop, subject: str) -> None:
+    shop.file()
+    actors.deactivate(shop.ledger, "ada", "otto", "left")
+    before = dump(shop.ledger)
+    with pytest.raises(RefusedError, match="deactivated"):
+        readouts.record(shop.ledger, "otto", subject, "json", b"content")
+    assert dump(shop.ledger) == before
+    assert refusals(shop.ledger) == [("otto", subject, "actor 'otto' is deactivated")]
+    assert verify(shop.ledger).ok
