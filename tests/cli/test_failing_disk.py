@@ -5,16 +5,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 TESTS = Path(__file__).parents[1]
-LINES = (
-    ["request", "file", "--forget", "cat", "--basis", "bias", "--reason", "r" * 9000, "--actor", "carla"],
-    ["request", "withdraw", "1", "--reason", "r", "--actor", "carla"],
-    ["actor", "add", "eve", "--role", "auditor", "--actor", "ada"],
-)  # fmt: skip
+LINE = [
+    "request",
+    "file",
+    "--forget",
+    "cat",
+    "--basis",
+    "bias",
+    "--reason",
+    "r" * 9000,
+    "--actor",
+    "carla",
+]
+MEMORY = Path("/dev/shm")
+"""Where what is synchronised costs nothing; the disk's own time is not what is tested."""
 
 
 @pytest.fixture
@@ -30,11 +41,19 @@ def library(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """For the workspaces that are tried."""
+    with TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.mark.slow
 def test_eio_at_any_write_is_one_line_and_loses_nothing(
-    filed: Path, library: Path, tmp_path: Path
+    filed: Path, library: Path, place: Path
 ) -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "tests.failing_disk", filed, tmp_path / "tries", json.dumps(LINES)],
+        [sys.executable, "-m", "tests.failing_disk", filed, place, *LINE],
         cwd=TESTS.parent,
         env=os.environ | {"LD_PRELOAD": str(library)},
         capture_output=True,
@@ -44,6 +63,6 @@ def test_eio_at_any_write_is_one_line_and_loses_nothing(
     assert process.returncode == 0, process.stderr
     for ends, wrong in json.loads(process.stdout):
         assert wrong == []
-        # Both kinds of end were seen: before the transaction is on the disk, and after that.
-        assert ends.count("nothing") > 3, ends
-        assert "done" in ends, ends
+        # It failed before the transaction was on the disk, and after that.
+        assert ends.count("nothing") > 5, ends
+        assert ends.count("done") > 5, ends

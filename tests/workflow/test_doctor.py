@@ -1,20 +1,24 @@
 """The doctor finds each kind of damage, repairs what can be repaired, and puts it on record."""
 
 import os
+import shutil
 from pathlib import Path
 from time import time
 
 import pytest
 
 from governance.errors import ConflictError, RefusedError
+from governance.evidence.artifact import read_signature
 from governance.evidence.keys import SigningKey, short_id, write_key
 from governance.ledger.events import append
-from governance.ledger.intents import VERSION, open_intents
+from governance.ledger.intents import VERSION, abandon, open_intents
 from governance.registry import ABANDONED_TAG, Artifacts
 from governance.settings import Settings
-from governance.workflow import versions
+from governance.workflow import actors, versions
 from governance.workflow.checkpoints import Anchors, spread
+from governance.workflow.departures import Departure, begun
 from governance.workflow.doctor import ASIDE, Workplace, examine, repair
+from governance.workflow.exports import verify_export
 from tests.workflow.helpers import actions, dump, holds
 from tests.workflow.shop import Shop
 
@@ -92,6 +96,90 @@ def test_a_changed_tag_is_set_back(place: Workplace, shop: Shop) -> None:
     repaired, left = repair(place, "mona")
     assert (len(repaired), left) == (1, [])
     assert shop.registry.version_tags("shop", "1") == tags
+
+
+def left_export(shop: Shop, place: Workplace, monkeypatch: pytest.MonkeyPatch, at: str) -> Path:
+    """An export by otto that ended as by SIGKILL when it was about to do something."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    dest = place.settings.home / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "give_up", lambda *_: None)
+        patch.setattr(Departure if at == "begin" else versions, at, die)
+        with pytest.raises(KeyboardInterrupt):
+            versions.export(shop.tools, "otto", None, 1, dest, place.settings.departures_dir)
+    return dest
+
+
+def test_an_export_that_lacks_only_its_record_is_recorded(
+    place: Workplace, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = left_export(shop, place, monkeypatch, "complete")
+    (problem,) = examine(place)
+    assert problem.where == "version:shop/1"
+    assert f"otto was about to export this version to {dest}, and no outcome" in problem.problem
+    assert problem.remedy == "record the export, for the directory is there and complete"
+    repaired, left = repair(place, "mona")
+    assert (len(repaired), left) == (1, [])
+    assert actions(place.ledger)[-3:] == [
+        "doctor.repair_intended", "version.exported", "doctor.repaired"
+    ]  # fmt: skip
+    assert verify_export(shop.ledger, None, 1, dest)[1] == "otto"  # not who repaired it
+    assert holds(place.ledger)
+
+
+@pytest.mark.parametrize("damage", ["a byte", "a stranger's", "gone", "a retired key", "never"])
+def test_an_export_that_is_not_what_was_announced_is_over(
+    place: Workplace, shop: Shop, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    dest = left_export(shop, place, monkeypatch, "begin" if damage == "never" else "complete")
+    match damage:
+        case "a byte":
+            (dest / "open_clip_config.json").write_text("{}")
+        case "a stranger's":
+            shutil.rmtree(dest)
+            dest.mkdir()
+            (dest / "mine.txt").write_text("mine")
+        case "gone":
+            shutil.rmtree(dest)
+        case "a retired key":
+            actors.rotate_key(shop.ledger, "otto", "otto", "stolen")
+        case _:
+            pass
+    (problem,) = examine(place)
+    assert problem.remedy == "close the intent as abandoned, for there is no such directory"
+    repaired, left = repair(place, "mona")
+    assert (len(repaired), left) == (1, [])
+    assert actions(place.ledger)[-2] == "version.abandoned"
+    # What is signed as that export has a name that says what became of it; anything else stays.
+    assert dest.exists() == (damage == "a stranger's")
+    aside = dest.with_name("out.abandoned")
+    assert aside.exists() == (damage in ("a byte", "a retired key"))
+    assert examine(place) == []
+    assert holds(place.ledger)
+
+
+def test_what_an_ended_export_left_is_cleared(
+    place: Workplace, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = left_export(shop, place, monkeypatch, "complete")
+    (departure,) = begun(place.settings.departures_dir)
+    departure.temporary.mkdir()
+    with shop.ledger.write() as session:  # a doctor of another workspace, who cannot see it
+        abandon(session, "mona", "version:shop/1", departure.intent)
+    (problem,) = examine(place)
+    assert problem.problem.endswith("has ended without a record, and its directory is there")
+    assert problem.remedy is not None
+    assert problem.remedy.endswith("set the directory aside as out.abandoned")
+    assert repair(place, "mona") == ([problem], [])
+    assert not dest.exists()
+    assert not departure.temporary.exists()
+    assert read_signature(departure.aside).name == "shop/1"
+    Departure.of(place.settings.departures_dir, "sha256:" + "0" * 64, dest).begin()
+    (problem,) = examine(place)
+    assert (problem.problem, problem.remedy) == ("the ledger does not know this export", None)
 
 
 def test_what_cannot_be_repaired_is_said(place: Workplace, shop: Shop) -> None:
