@@ -8,6 +8,7 @@ ledger, after every one of MLflow, before and after every file that appears. The
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,7 +213,8 @@ def _install(report: Path, die_at: int | None) -> None:
     numbers = itertools.count(1)
 
     def point(name: str) -> None:
-        os.write(descriptor, f"{name}\n".encode())
+        same = re.sub(r"[0-9a-f]{12,}", "#", name)  # digests differ from run to run
+        os.write(descriptor, f"{same}\n".encode())
         if next(numbers) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
