@@ -20,7 +20,7 @@ LINE = [
     "--basis",
     "bias",
     "--reason",
-    "r" * 9000,
+    "r",
     "--actor",
     "carla",
 ]
