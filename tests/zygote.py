@@ -262,7 +262,7 @@ def _install(report: Path, die_at: int | None) -> None:
     # What is there before such a write is what the last one left.
     export.save_file = after(export.save_file, lambda state, path: path)  # type: ignore[assignment]
     Path.write_text = after(Path.write_text, lambda path, *rest: path)  # type: ignore[method-assign]
-    Path.mkdir = after(Path.mkdir, lambda path, *rest: path)  # type: ignore[method-assign]
+    Path.mkdir = after(Path.mkdir, lambda path, *rest: "a directory")  # type: ignore[method-assign]
     Path.unlink = after(Path.unlink, lambda path, *rest: path)  # type: ignore[method-assign]
 
 
