@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from governance.errors import IntegrityError, UnavailableError
+from governance.notifications import VARIABLE_PREFIX
 
 SIZE_VARIABLE = "GOVERNANCE_CHECKPOINT_SIZE"
 """In which the command finds the size of the tree whose note it reads."""
@@ -104,7 +105,11 @@ def run_command(command: Sequence[str], size: int, note: str, timeout_s: float =
     Raises:
         UnavailableError: it cannot be started, fails, or takes too long.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _SECRETS and not name.startswith(VARIABLE_PREFIX)
+    }
     try:
         done = subprocess.run(
             list(command),

@@ -6,11 +6,12 @@ Order of precedence: command-line flag, environment variable, ``governance.toml`
 import json
 import os
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from governance.errors import InvalidInputError, NotFoundError
+from governance.notifications import Notifications, parse_notifications
 
 CONFIG_NAME = "governance.toml"
 KEYS_DIR = "keys"
@@ -35,6 +36,17 @@ actor = {actor}
 # [anchor]
 # directory = "/mnt/elsewhere/checkpoints"
 # command = ["ssh", "anchor@elsewhere", "cat >> checkpoints"]
+
+# Who is told by `governance notify run`: webhooks, signed as Standard Webhooks says, and files. docs/operations.md has
+# more, and the kinds of messages, all of which are sent if `kinds` names none.
+# [notify]
+# due_soon_days = 7
+# [notify.endpoints.team]
+# url = "https://hooks.example/governance"
+# secret_file = "keys/team.webhook"
+# kinds = ["request.due_soon", "request.overdue", "integrity.failed"]
+# [notify.endpoints.log]
+# file = "notifications.jsonl"
 """
 
 
@@ -48,6 +60,7 @@ class Settings:
     actor: str | None = None
     anchor_directory: Path | None = None
     anchor_command: tuple[str, ...] = ()
+    notifications: Notifications = field(default_factory=Notifications)
 
     @property
     def cache_dir(self) -> Path:
@@ -68,6 +81,11 @@ class Settings:
     def departures_dir(self) -> Path:
         """Where exports are going that were begun and have not ended."""
         return self.home / "departures"
+
+    @property
+    def checks_file(self) -> Path:
+        """What verifications came to."""
+        return self.home / "checks.jsonl"
 
     @property
     def artifact_dir(self) -> Path:
@@ -170,7 +188,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
-    unknown = config.keys() - {"format", "actor", "database", "tracking_uri", "anchor"}
+    unknown = config.keys() - {"format", "actor", "database", "tracking_uri", "anchor", "notify"}
     if unknown:
         raise InvalidInputError(f"{path} has an unknown key: {', '.join(sorted(unknown))}")
     if type(config.get("format")) is not int or config["format"] != FORMAT:
@@ -188,6 +206,7 @@ def _from_config(home: Path, config: dict[str, Any], path: Path) -> Settings:
         actor=config.get("actor"),
         anchor_directory=directory,
         anchor_command=command,
+        notifications=parse_notifications(home, config.get("notify", {}), path),
     )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,7 +113,8 @@ def verify(
     """Recompute every digest, link, signature and state of the ledger; exit code 6 if anything does not hold.
 
     Tree heads that were signed before are held against it: those in the workspace, in the anchor directory and in
-    MLflow, whose tags and aliases are compared too, and those in the FILEs you kept yourself.
+    MLflow, whose tags and aliases are compared too, and those in the FILEs you kept yourself. What came of it is added
+    to checks.jsonl in the workspace, for `governance metrics` and `governance notify`; the ledger is only read.
     """
     from governance.audit.verify import verify as verify_ledger
     from governance.outside import read_text
@@ -133,6 +135,7 @@ def verify(
         registry = lambda: invocation.mirror  # noqa: E731
     if no_signatures:
         unchecked["signatures"] = "left out"
+    begun = monotonic()
     result = verify_ledger(
         invocation.ledger,
         notes,
@@ -141,6 +144,15 @@ def verify(
         partial(progress_bar, unit="event"),
     )
     unchecked |= result.unchecked
+    if settings is not None:
+        from governance.checks import AUDIT
+
+        invocation.remember_check(
+            AUDIT,
+            [(fault.where, fault.problem) for fault in result.faults],
+            result.events,
+            monotonic() - begun,
+        )
     record = result.to_dict() | {"not_checked": unchecked}
     for what, why in unchecked.items():
         click.echo(f"Not checked: {what} ({why})", err=True)

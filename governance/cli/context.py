@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from governance.errors import InvalidInputError
+from governance import telemetry
+from governance.errors import InvalidInputError, UnavailableError
 from governance.settings import KEYS_DIR, Settings, find_database, home_path, load_settings
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from governance.registry import Registry
     from governance.workflow.checkpoints import Anchors
     from governance.workflow.tools import Tools
+
+_LOG = {
+    "format": (telemetry.FORMAT_VARIABLE, telemetry.FORMATS),
+    "level": (telemetry.LEVEL_VARIABLE, telemetry.LEVELS),
+}
+"""Variable and choices of what can be said of log lines; the first is the default."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,6 +43,38 @@ class Invocation:
     actor: str | None = None
     json: bool = False
     new_passphrase: str | None = None
+    log_format: str | None = None
+    log_level: str | None = None
+    _logging: Callable[[], None] | None = None
+
+    def begin_logging(self) -> None:
+        """Let log lines go where options and environment say; the last who says something is right.
+
+        Raises:
+            InvalidInputError: a variable holds something else than a format or a level.
+        """
+        self.end_logging()
+        self._logging = telemetry.configure(self._chosen("format"), self._chosen("level"))
+
+    def end_logging(self) -> None:
+        """Let there be no more log lines."""
+        if self._logging is not None:
+            self._logging()
+            self._logging = None
+
+    def complain(self, problem: str, error: BaseException, exit_code: int) -> None:
+        """Say why a command ends with an error: one line for people, or one of the log."""
+        if self._logging is not None and self._chosen("format") == "json":
+            telemetry.failed(problem, error, exit_code)
+        else:
+            click.echo(f"Error: {problem}", err=True)
+
+    def _chosen(self, what: str) -> str:
+        variable, choices = _LOG[what]
+        chosen: str = getattr(self, f"log_{what}") or os.environ.get(variable) or choices[0]
+        if chosen not in choices:
+            raise InvalidInputError(f"{variable} must be {' or '.join(choices)}, not {chosen!r}")
+        return chosen
 
     @cached_property
     def settings(self) -> Settings:
@@ -96,6 +136,18 @@ class Invocation:
             settings.anchor_command,
             (lambda: self.registry) if mlflow else None,
         )
+
+    def remember_check(
+        self, what: str, faults: Sequence[tuple[str, str]], events: int, seconds: float
+    ) -> None:
+        """Keep what a verification came to in the workspace, with a warning if it takes nothing."""
+        from governance.checks import make_check, write_check
+
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            write_check(self.settings.checks_file, make_check(what, at, faults, events, seconds))
+        except UnavailableError as error:
+            click.echo(f"Warning: the outcome is not kept: {error}", err=True)
 
     def carry_heads(self) -> None:
         """After a release: bring the signed tree heads outside, with a warning for each place that fails."""
@@ -170,16 +222,35 @@ _JSON = click.option(
 )
 
 
-def places(command: Command) -> Command:
-    """Add the options that say where and who."""
-    for option in reversed(_PLACES):
-        command = option(command)
+def _remember_log(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Keep an option of log lines, and let it hold from now on."""
+    _remember(ctx, param, value)
+    if value and not ctx.resilient_parsing:
+        ctx.ensure_object(Invocation).begin_logging()
+    return value
+
+
+def log_options(command: Command, hidden: bool) -> Command:
+    """Add the options of log lines."""
+    for what, (variable, choices) in reversed(_LOG.items()):
+        command = click.option(
+            f"--log-{what}", type=click.Choice(choices), expose_value=False, hidden=hidden,
+            callback=_remember_log,
+            help=f"{what.capitalize()} of log lines on stderr ({variable}; default {choices[0]}).",
+        )(command)  # fmt: skip
     return command
 
 
-def common(command: Command) -> Command:
+def places(command: Command, of_root: bool = False) -> Command:
+    """Add the options that say where and who; those of log lines, too, which only the root command's help names."""
+    for option in reversed(_PLACES):
+        command = option(command)
+    return log_options(command, hidden=not of_root)
+
+
+def common(command: Command, of_root: bool = False) -> Command:
     """Add the options that say where and who, and ``--json``."""
-    return places(_JSON(command))
+    return places(_JSON(command), of_root)
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

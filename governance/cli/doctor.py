@@ -1,5 +1,7 @@
 """``governance doctor``."""
 
+from time import monotonic
+
 import click
 
 from governance.cli.context import Invocation, common, pass_invocation
@@ -21,11 +23,16 @@ def doctor(invocation: Invocation, mend: bool) -> None:
 
     if mend:
         _ = invocation.acting
+    begun = monotonic()
     place = medicine.Workplace(invocation.ledger, invocation.mirror, invocation.settings)
     if mend:
         repaired, left = medicine.repair(place, invocation.acting)
     else:
         repaired, left = [], medicine.examine(place)
+    from governance.checks import DOCTOR
+
+    problems = [(problem.where, problem.problem) for problem in left]
+    invocation.remember_check(DOCTOR, problems, 0, monotonic() - begun)
     record = {
         "repaired": [problem.to_dict() for problem in repaired],
         "problems": [problem.to_dict() for problem in left],

@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
@@ -10,6 +11,7 @@ from governance import __version__
 from governance.cli.context import Invocation, common
 from governance.cli.lazy import LazyGroup
 from governance.errors import GovernanceError, InvalidInputError, UnavailableError
+from governance.telemetry import start_tracing
 
 INTERRUPTED = 130
 
@@ -36,6 +38,8 @@ COMMANDS = {
     ),
     "doctor": ("governance.cli.doctor:doctor", "Find and repair what interruptions left."),
     "report": ("governance.cli.report:report", "Reports for people and programs."),
+    "notify": ("governance.cli.notify:notify", "Tell webhooks and files what comes to pass."),
+    "metrics": ("governance.cli.metrics:metrics", "Figures for Prometheus."),
     "db": ("governance.cli.db:db", "The ledger's schema."),
 }
 
@@ -47,7 +51,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="governance")
-@common
+@partial(common, of_root=True)
 @click.pass_context
 def governance(ctx: click.Context) -> None:
     """Governed unlearning for CLIP models.
@@ -60,18 +64,23 @@ def governance(ctx: click.Context) -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are one line on stderr."""
+    invocation = Invocation()
+    end_tracing = start_tracing()
     try:
+        invocation.begin_logging()
         # Without standalone mode click gives back the code of ctx.exit(), and raises everything else.
-        code = governance.main(_checked(args), prog_name="governance", standalone_mode=False)
+        code = governance.main(
+            _checked(args), prog_name="governance", standalone_mode=False, obj=invocation
+        )
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        click.echo(f"Error: {_usage(error)}", err=True)
+        invocation.complain(_usage(error), error, error.exit_code)
         return error.exit_code
     except GovernanceError as error:
-        click.echo(f"Error: {error}", err=True)
+        invocation.complain(str(error), error, error.exit_code)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo(
@@ -83,16 +92,18 @@ def run(args: Sequence[str]) -> int:
         return 0
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        click.echo(f"Error: {error.strerror or error}{where}", err=True)
-        return UnavailableError.exit_code
+        code = UnavailableError.exit_code
+        invocation.complain(f"{error.strerror or error}{where}", error, code)
+        return code
     except Exception as error:
         if os.environ.get("GOVERNANCE_DEBUG"):
             traceback.print_exc()
-        click.echo(
-            f"Error: unexpected {type(error).__name__}: {error} (GOVERNANCE_DEBUG=1 shows where)",
-            err=True,
-        )
+        problem = f"unexpected {type(error).__name__}: {error} (GOVERNANCE_DEBUG=1 shows where)"
+        invocation.complain(problem, error, 1)
         return 1
+    finally:
+        end_tracing()
+        invocation.end_logging()
 
 
 def _checked(args: Sequence[str]) -> list[str]:

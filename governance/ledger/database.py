@@ -17,12 +17,14 @@ from sqlalchemy.orm import Session
 from governance.errors import ConflictError, UnavailableError
 from governance.ledger.private import CIPHER
 from governance.ledger.signers import KEYS
+from governance.telemetry import committed
 
 if TYPE_CHECKING:
     from governance.evidence.cipher import Cipher
     from governance.evidence.keyring import Keys
 
 __all__ = [
+    "APPENDED",
     "HEAD",
     "VERSION_TABLE",
     "Ledger",
@@ -39,6 +41,9 @@ VERSION_TABLE = "governance_alembic_version"
 
 HEAD = "0001"
 """The migration this program was written for; a test compares it with the migrations themselves."""
+
+APPENDED = "appended"
+"""Where a session holds what was added to the log in it."""
 
 _LOCK_TIMEOUT_S = 30
 _SQLITE_BUSY = (
@@ -124,6 +129,7 @@ class Ledger:
             check_revision(connection, self.url)
             yield session
             session.commit()
+            committed(session.info.get(APPENDED, ()))
 
     def _session(self) -> Session:
         info = {KEYS: self.keys, CIPHER: self.cipher}

@@ -12,17 +12,18 @@ from datetime import UTC
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
 from governance.errors import GovernanceError, IntegrityError, RefusedError
-from governance.ledger.database import decoded, translated
+from governance.ledger.clock import CLOCK, present
+from governance.ledger.database import APPENDED, decoded, translated
 from governance.ledger.guards import GENESIS
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Event
 from governance.ledger.tree import grow
-from governance.ledger.types import now
+from governance.telemetry import Appended
 
 if TYPE_CHECKING:
     from governance.evidence.keys import PublicKey
@@ -43,6 +44,9 @@ SIGNATURE_CONTEXT = b"governance.event.v1\n"
 
 REFUSED = ".refused"
 """End of the actions that may be unsigned: a refusal is recorded even if its actor has no valid key."""
+
+INTENDED = "intended"
+"""End of the actions that open an intent."""
 
 
 def entry(
@@ -146,8 +150,7 @@ def check_signature(event: "Entry | Event", key: "PublicKey") -> None:
 
 _HEAD = select(Event.seq, Event.digest, Event.at).order_by(Event.seq.desc()).limit(1)
 _INSERT = insert(Event)
-_CLOCK = func.clock_timestamp()
-_HEAD_AND_CLOCK = _HEAD.add_columns(_CLOCK)
+_HEAD_AND_CLOCK = _HEAD.add_columns(CLOCK)
 
 
 def head(session: Session) -> tuple[int, str, str]:
@@ -164,12 +167,12 @@ def head_now(session: Session) -> tuple[int, str, str]:
     connection = session.connection()
     if connection.dialect.name != "postgresql":
         seq, digest, before = head(session)
-        time = now()
+        time = present(session)
     elif row := connection.execute(_HEAD_AND_CLOCK).first():
         seq, digest, before, time = row
     else:
         seq, digest, before = 0, GENESIS, ""
-        time = connection.execute(select(_CLOCK)).scalar_one()
+        time = present(session)
     return seq, digest, max(time.astimezone(UTC).isoformat(timespec="microseconds"), before)
 
 
@@ -220,6 +223,8 @@ def append(
     )
     session.connection().execute(_INSERT, row._asdict())
     grow(session, seq)
+    intent = row.digest if action.endswith(INTENDED) else payload.get("intent")
+    session.info.setdefault(APPENDED, []).append(Appended(seq, action, subject, intent))
     return row
 
 

@@ -14,6 +14,8 @@ _CHANGES = {
     "actor_keys": ("retired_at",),
     "actors": ("active",),
     "aliases": ("version_id",),
+    "deliveries": ("state", "tries", "allowed", "due_at"),
+    "outboxes": ("event_cursor", "notice_cursor", "gone_at"),
     "private_texts": ("salt", "name", "content"),
     "requests": ("state", "due_at", "held", "redacted"),
 }

@@ -28,15 +28,19 @@ _IMMUTABLE_KEYS: _Keys = {
     "decisions": [("id",)],
     "model_versions": [("id",), ("model_id", "number")],
     "version_members": [("version_id", "request_id"), ("rowid",)],
+    "notices": [("id",), ("kind", "subject", "occasion")],
+    "delivery_attempts": [("id",)],
 }
 
-# Rows that hold a current state: they change together with an event, and never go.
+# Rows that hold a current state: they change together with an event, or as something is delivered, and never go.
 _KEPT_KEYS: _Keys = {
     "actors": [("id",), ("name",)],
     "actor_keys": [("id",), ("key_id",)],
     "datasets": [("id",), ("name",)],
     "requests": [("id",)],
     "private_texts": [("id",)],
+    "outboxes": [("name",), ("rowid",)],
+    "deliveries": [("id",), ("outbox", "message")],
 }
 
 _ERASED = ("salt", "name", "content")

@@ -2,13 +2,23 @@
 
 Rows that are facts (events, decisions, projectors, reports, versions, arrays) never change: triggers forbid it on both
 databases. Rows that hold a current state (a request's state, an alias) change only together with an event, in the
-same transaction, through `governance.workflow`.
+same transaction, through `governance.workflow`. Rows that say who was told what (`OPERATIONAL_TABLES`) belong to the
+running of the house, not to the evidence: no event speaks of them.
 """
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from governance.ledger.types import UtcDateTime
@@ -335,6 +345,77 @@ class Alias(Base):
     version: Mapped[ModelVersion] = relationship()
 
 
+class Notice(Base):
+    """Something worth telling that no event says: a time that came, a check that failed; once for each occasion."""
+
+    __tablename__ = "notices"
+    __table_args__ = (UniqueConstraint("kind", "subject", "occasion"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(200))
+    occasion: Mapped[str] = mapped_column(String(80))
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Outbox(Base):
+    """How far log and notices were read for one endpoint; what lies before that became a delivery if it was wanted."""
+
+    __tablename__ = "outboxes"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    event_cursor: Mapped[int]
+    notice_cursor: Mapped[int]
+    gone_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Delivery(Base):
+    """One message for one endpoint. `tries` counts the attempts that were begun, `allowed` how many may be."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("outbox", "message"),
+        Index("ix_deliveries_outbox_state_due_at", "outbox", "state", "due_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    outbox: Mapped[str] = mapped_column(ForeignKey("outboxes.name"))
+    message: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(200))
+    event_seq: Mapped[int | None] = mapped_column(ForeignKey("events.seq"))
+    notice_id: Mapped[int | None] = mapped_column(ForeignKey("notices.id"))
+    state: Mapped[str] = mapped_column(String(20))
+    tries: Mapped[int]
+    allowed: Mapped[int]
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    event: Mapped[Event | None] = relationship(viewonly=True)
+    notice: Mapped[Notice | None] = relationship(viewonly=True)
+    attempts: Mapped[list["DeliveryAttempt"]] = relationship(order_by="DeliveryAttempt.id")
+
+
+class DeliveryAttempt(Base):
+    """How one attempt at a delivery ended."""
+
+    __tablename__ = "delivery_attempts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id"), index=True)
+    number: Mapped[int]
+    outcome: Mapped[str] = mapped_column(String(20))
+    status: Mapped[int | None]
+    excerpt: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[float]
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+OPERATIONAL_TABLES = ("notices", "outboxes", "deliveries", "delivery_attempts")
+"""Tables that say who was told what. They are guarded like the others, but no evidence: no audit reads them."""
+
 IMMUTABLE_TABLES = (
     "events",
     "tree_nodes",
@@ -348,5 +429,7 @@ IMMUTABLE_TABLES = (
     "decisions",
     "model_versions",
     "version_members",
+    "notices",
+    "delivery_attempts",
 )
 """Tables whose rows triggers protect from UPDATE and DELETE."""

@@ -22,6 +22,7 @@ from governance.ledger.tables import (
     Actor,
     Dataset,
     Decision,
+    Delivery,
     Event,
     Model,
     ModelVersion,
@@ -238,6 +239,34 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "created_at": version.created_at.isoformat(),
         "run_id": version.run_id,
         "registry_version": version.registry_version,
+    }
+
+
+def delivery_record(delivery: Delivery) -> dict[str, Any]:
+    """A delivery and every attempt at it."""
+    return {
+        "id": delivery.id,
+        "endpoint": delivery.outbox,
+        "message_id": delivery.message,
+        "kind": delivery.kind,
+        "subject": delivery.subject,
+        "event": delivery.event_seq,
+        "state": delivery.state,
+        "tries": delivery.tries,
+        "allowed": delivery.allowed,
+        "due_at": delivery.due_at.isoformat(),
+        "added_at": delivery.added_at.isoformat(),
+        "attempts": [
+            {
+                "number": attempt.number,
+                "at": attempt.at.isoformat(),
+                "outcome": attempt.outcome,
+                "status": attempt.status,
+                "excerpt": attempt.excerpt,
+                "seconds": attempt.seconds,
+            }
+            for attempt in delivery.attempts
+        ],
     }
 
 

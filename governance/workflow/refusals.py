@@ -9,6 +9,7 @@ from governance.errors import GovernanceError, RefusedError
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.lookup import find_actor, find_model
+from governance.telemetry import step
 
 Verb = ParamSpec("Verb")
 Result = TypeVar("Result")
@@ -17,7 +18,7 @@ Result = TypeVar("Result")
 def recorded(
     attempt: str, kind: str | None, *names: str
 ) -> Callable[[Callable[Verb, Result]], Callable[Verb, Result]]:
-    """Record it when a verb is refused; the refusal goes on to the caller.
+    """Record it when a verb is refused; the refusal goes on to the caller. What the verb did goes into logs and spans.
 
     Args:
         attempt: what is tried, as the commands call it.
@@ -34,7 +35,8 @@ def recorded(
         @functools.wraps(verb)
         def wrapper(*args: Verb.args, **kwargs: Verb.kwargs) -> Result:
             try:
-                return verb(*args, **kwargs)
+                with step(f"{kind}.{attempt.replace(' ', '_')}"):
+                    return verb(*args, **kwargs)
             except RefusedError as error:
                 given = signature.bind(*args, **kwargs)
                 given.apply_defaults()

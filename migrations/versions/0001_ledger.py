@@ -277,6 +277,76 @@ def upgrade() -> None:
         op.f("ix_request_targets_request_id"), "request_targets", ["request_id"], unique=False
     )
     op.create_table(
+        "notices",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("occasion", sa.String(length=80), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
+        sa.UniqueConstraint(
+            "kind", "subject", "occasion", name=op.f("uq_notices_kind_subject_occasion")
+        ),
+    )
+    op.create_table(
+        "outboxes",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("event_cursor", sa.Integer(), nullable=False),
+        sa.Column("notice_cursor", sa.Integer(), nullable=False),
+        sa.Column("gone_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_outboxes")),
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("outbox", sa.String(length=40), nullable=False),
+        sa.Column("message", sa.String(length=40), nullable=False),
+        sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("event_seq", sa.Integer(), nullable=True),
+        sa.Column("notice_id", sa.Integer(), nullable=True),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("allowed", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["event_seq"], ["events.seq"], name=op.f("fk_deliveries_event_seq")
+        ),
+        sa.ForeignKeyConstraint(
+            ["notice_id"], ["notices.id"], name=op.f("fk_deliveries_notice_id")
+        ),
+        sa.ForeignKeyConstraint(["outbox"], ["outboxes.name"], name=op.f("fk_deliveries_outbox")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
+        sa.UniqueConstraint("outbox", "message", name=op.f("uq_deliveries_outbox_message")),
+    )
+    op.create_index(
+        "ix_deliveries_outbox_state_due_at",
+        "deliveries",
+        ["outbox", "state", "due_at"],
+        unique=False,
+    )
+    op.create_table(
+        "delivery_attempts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("delivery_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("excerpt", sa.Text(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["deliveries.id"], name=op.f("fk_delivery_attempts_delivery_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_attempts")),
+    )
+    op.create_index(
+        op.f("ix_delivery_attempts_delivery_id"), "delivery_attempts", ["delivery_id"], unique=False
+    )
+    op.create_table(
         "evaluation_reports",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("purpose", sa.String(length=20), nullable=False),
@@ -334,6 +404,10 @@ def downgrade() -> None:
             "the ledger holds events and will not be dropped; export it and drop it by hand"
         )
     for table in (
+        "delivery_attempts",
+        "deliveries",
+        "outboxes",
+        "notices",
         "version_members",
         "evaluation_reports",
         "request_targets",

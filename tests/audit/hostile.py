@@ -14,12 +14,16 @@ from governance.evidence.note import Checkpoint, parse
 from governance.ledger.checkpoints import key_name, origin_of
 from governance.ledger.database import Ledger
 from governance.ledger.events import GENESIS, entry, signed_bytes
-from governance.ledger.tables import Base
+from governance.ledger.tables import OPERATIONAL_TABLES, Base
 from governance.ledger.tree import leaf
 from tests.databases import as_owner
 from tests.keys import KEYS
 
-TABLES: Mapping[str, Table] = Base.metadata.tables
+TABLES: Mapping[str, Table] = {
+    name: table for name, table in Base.metadata.tables.items() if name not in OPERATIONAL_TABLES
+}
+"""Those of the evidence."""
+
 Values = dict[str, Any]
 
 

@@ -42,6 +42,26 @@ decisions.policy_digest character varying(71) NOT NULL
 decisions.break_glass boolean NOT NULL
 decisions.comment_id integer
 decisions.decided_at timestamp with time zone NOT NULL
+deliveries.id integer NOT NULL DEFAULT nextval('deliveries_id_seq'::regclass)
+deliveries.outbox character varying(40) NOT NULL
+deliveries.message character varying(40) NOT NULL
+deliveries.kind character varying(40) NOT NULL
+deliveries.subject character varying(200) NOT NULL
+deliveries.event_seq integer
+deliveries.notice_id integer
+deliveries.state character varying(20) NOT NULL
+deliveries.tries integer NOT NULL
+deliveries.allowed integer NOT NULL
+deliveries.due_at timestamp with time zone NOT NULL
+deliveries.added_at timestamp with time zone NOT NULL
+delivery_attempts.id integer NOT NULL DEFAULT nextval('delivery_attempts_id_seq'::regclass)
+delivery_attempts.delivery_id integer NOT NULL
+delivery_attempts.number integer NOT NULL
+delivery_attempts.outcome character varying(20) NOT NULL
+delivery_attempts.status integer
+delivery_attempts.excerpt text NOT NULL
+delivery_attempts.seconds double precision NOT NULL
+delivery_attempts.at timestamp with time zone NOT NULL
 evaluation_reports.id integer NOT NULL DEFAULT nextval('evaluation_reports_id_seq'::regclass)
 evaluation_reports.purpose character varying(20) NOT NULL
 evaluation_reports.projector_id integer
@@ -88,6 +108,17 @@ models.bank_rows character varying(71) NOT NULL
 models.bank_scores character varying(71) NOT NULL
 models.bank_paraphrases character varying(71) NOT NULL
 models.registered_at timestamp with time zone NOT NULL
+notices.id integer NOT NULL DEFAULT nextval('notices_id_seq'::regclass)
+notices.kind character varying(40) NOT NULL
+notices.subject character varying(200) NOT NULL
+notices.occasion character varying(80) NOT NULL
+notices.data json NOT NULL
+notices.at timestamp with time zone NOT NULL
+outboxes.name character varying(40) NOT NULL
+outboxes.event_cursor integer NOT NULL
+outboxes.notice_cursor integer NOT NULL
+outboxes.gone_at timestamp with time zone
+outboxes.added_at timestamp with time zone NOT NULL
 policies.id integer NOT NULL DEFAULT nextval('policies_id_seq'::regclass)
 policies.digest character varying(71) NOT NULL
 policies.content text NOT NULL
@@ -150,6 +181,13 @@ decisions CONSTRAINT fk_decisions_comment_id FOREIGN KEY (comment_id) REFERENCES
 decisions CONSTRAINT fk_decisions_projector_id FOREIGN KEY (projector_id) REFERENCES projectors(id)
 decisions CONSTRAINT fk_decisions_request_id FOREIGN KEY (request_id) REFERENCES requests(id)
 decisions CONSTRAINT pk_decisions PRIMARY KEY (id)
+deliveries CONSTRAINT fk_deliveries_event_seq FOREIGN KEY (event_seq) REFERENCES events(seq)
+deliveries CONSTRAINT fk_deliveries_notice_id FOREIGN KEY (notice_id) REFERENCES notices(id)
+deliveries CONSTRAINT fk_deliveries_outbox FOREIGN KEY (outbox) REFERENCES outboxes(name)
+deliveries CONSTRAINT pk_deliveries PRIMARY KEY (id)
+deliveries CONSTRAINT uq_deliveries_outbox_message UNIQUE (outbox, message)
+delivery_attempts CONSTRAINT fk_delivery_attempts_delivery_id FOREIGN KEY (delivery_id) REFERENCES deliveries(id)
+delivery_attempts CONSTRAINT pk_delivery_attempts PRIMARY KEY (id)
 evaluation_reports CONSTRAINT fk_evaluation_reports_dataset_id FOREIGN KEY (dataset_id) REFERENCES datasets(id)
 evaluation_reports CONSTRAINT fk_evaluation_reports_projector_id FOREIGN KEY (projector_id) REFERENCES projectors(id)
 evaluation_reports CONSTRAINT fk_evaluation_reports_version_id FOREIGN KEY (version_id) REFERENCES model_versions(id)
@@ -168,6 +206,9 @@ models CONSTRAINT fk_models_bank_rows FOREIGN KEY (bank_rows) REFERENCES arrays(
 models CONSTRAINT fk_models_bank_scores FOREIGN KEY (bank_scores) REFERENCES arrays(digest)
 models CONSTRAINT pk_models PRIMARY KEY (id)
 models CONSTRAINT uq_models_name UNIQUE (name)
+notices CONSTRAINT pk_notices PRIMARY KEY (id)
+notices CONSTRAINT uq_notices_kind_subject_occasion UNIQUE (kind, subject, occasion)
+outboxes CONSTRAINT pk_outboxes PRIMARY KEY (name)
 policies CONSTRAINT pk_policies PRIMARY KEY (id)
 private_texts CONSTRAINT fk_private_texts_request_id FOREIGN KEY (request_id) REFERENCES requests(id)
 private_texts CONSTRAINT pk_private_texts PRIMARY KEY (id)
@@ -187,6 +228,8 @@ version_members CONSTRAINT pk_version_members PRIMARY KEY (version_id, request_i
 CREATE UNIQUE INDEX governance_alembic_version_pkc ON public.governance_alembic_version USING btree (version_num)
 CREATE INDEX ix_actor_keys_actor_id ON public.actor_keys USING btree (actor_id)
 CREATE INDEX ix_decisions_request_id ON public.decisions USING btree (request_id)
+CREATE INDEX ix_deliveries_outbox_state_due_at ON public.deliveries USING btree (outbox, state, due_at)
+CREATE INDEX ix_delivery_attempts_delivery_id ON public.delivery_attempts USING btree (delivery_id)
 CREATE INDEX ix_evaluation_reports_projector_id ON public.evaluation_reports USING btree (projector_id)
 CREATE INDEX ix_evaluation_reports_version_id ON public.evaluation_reports USING btree (version_id)
 CREATE INDEX ix_events_action ON public.events USING btree (action)
@@ -205,10 +248,14 @@ CREATE UNIQUE INDEX pk_arrays ON public.arrays USING btree (digest)
 CREATE UNIQUE INDEX pk_checkpoints ON public.checkpoints USING btree (id)
 CREATE UNIQUE INDEX pk_datasets ON public.datasets USING btree (id)
 CREATE UNIQUE INDEX pk_decisions ON public.decisions USING btree (id)
+CREATE UNIQUE INDEX pk_deliveries ON public.deliveries USING btree (id)
+CREATE UNIQUE INDEX pk_delivery_attempts ON public.delivery_attempts USING btree (id)
 CREATE UNIQUE INDEX pk_evaluation_reports ON public.evaluation_reports USING btree (id)
 CREATE UNIQUE INDEX pk_events ON public.events USING btree (seq)
 CREATE UNIQUE INDEX pk_model_versions ON public.model_versions USING btree (id)
 CREATE UNIQUE INDEX pk_models ON public.models USING btree (id)
+CREATE UNIQUE INDEX pk_notices ON public.notices USING btree (id)
+CREATE UNIQUE INDEX pk_outboxes ON public.outboxes USING btree (name)
 CREATE UNIQUE INDEX pk_policies ON public.policies USING btree (id)
 CREATE UNIQUE INDEX pk_private_texts ON public.private_texts USING btree (id)
 CREATE UNIQUE INDEX pk_projectors ON public.projectors USING btree (id)
@@ -219,10 +266,12 @@ CREATE UNIQUE INDEX pk_version_members ON public.version_members USING btree (ve
 CREATE UNIQUE INDEX uq_actor_keys_key_id ON public.actor_keys USING btree (key_id)
 CREATE UNIQUE INDEX uq_actors_name ON public.actors USING btree (name)
 CREATE UNIQUE INDEX uq_datasets_name ON public.datasets USING btree (name)
+CREATE UNIQUE INDEX uq_deliveries_outbox_message ON public.deliveries USING btree (outbox, message)
 CREATE UNIQUE INDEX uq_events_digest ON public.events USING btree (digest)
 CREATE UNIQUE INDEX uq_events_prev_digest ON public.events USING btree (prev_digest)
 CREATE UNIQUE INDEX uq_model_versions_model_id_number ON public.model_versions USING btree (model_id, number)
 CREATE UNIQUE INDEX uq_models_name ON public.models USING btree (name)
+CREATE UNIQUE INDEX uq_notices_kind_subject_occasion ON public.notices USING btree (kind, subject, occasion)
 CREATE TRIGGER actor_keys_no_delete BEFORE DELETE ON public.actor_keys FOR EACH ROW EXECUTE FUNCTION governance_kept() [O]
 CREATE TRIGGER actor_keys_no_truncate BEFORE TRUNCATE ON public.actor_keys FOR EACH STATEMENT EXECUTE FUNCTION governance_kept() [O]
 CREATE TRIGGER actors_no_delete BEFORE DELETE ON public.actors FOR EACH ROW EXECUTE FUNCTION governance_kept() [O]
@@ -235,6 +284,10 @@ CREATE TRIGGER datasets_no_delete BEFORE DELETE ON public.datasets FOR EACH ROW 
 CREATE TRIGGER datasets_no_truncate BEFORE TRUNCATE ON public.datasets FOR EACH STATEMENT EXECUTE FUNCTION governance_kept() [O]
 CREATE TRIGGER decisions_no_change BEFORE DELETE OR UPDATE ON public.decisions FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER decisions_no_truncate BEFORE TRUNCATE ON public.decisions FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
+CREATE TRIGGER deliveries_no_delete BEFORE DELETE ON public.deliveries FOR EACH ROW EXECUTE FUNCTION governance_kept() [O]
+CREATE TRIGGER deliveries_no_truncate BEFORE TRUNCATE ON public.deliveries FOR EACH STATEMENT EXECUTE FUNCTION governance_kept() [O]
+CREATE TRIGGER delivery_attempts_no_change BEFORE DELETE OR UPDATE ON public.delivery_attempts FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
+CREATE TRIGGER delivery_attempts_no_truncate BEFORE TRUNCATE ON public.delivery_attempts FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER evaluation_reports_no_change BEFORE DELETE OR UPDATE ON public.evaluation_reports FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER evaluation_reports_no_truncate BEFORE TRUNCATE ON public.evaluation_reports FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER events_append BEFORE INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION governance_events_append() [O]
@@ -244,6 +297,10 @@ CREATE TRIGGER model_versions_no_change BEFORE DELETE OR UPDATE ON public.model_
 CREATE TRIGGER model_versions_no_truncate BEFORE TRUNCATE ON public.model_versions FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER models_no_change BEFORE DELETE OR UPDATE ON public.models FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER models_no_truncate BEFORE TRUNCATE ON public.models FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
+CREATE TRIGGER notices_no_change BEFORE DELETE OR UPDATE ON public.notices FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
+CREATE TRIGGER notices_no_truncate BEFORE TRUNCATE ON public.notices FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
+CREATE TRIGGER outboxes_no_delete BEFORE DELETE ON public.outboxes FOR EACH ROW EXECUTE FUNCTION governance_kept() [O]
+CREATE TRIGGER outboxes_no_truncate BEFORE TRUNCATE ON public.outboxes FOR EACH STATEMENT EXECUTE FUNCTION governance_kept() [O]
 CREATE TRIGGER policies_no_change BEFORE DELETE OR UPDATE ON public.policies FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER policies_no_truncate BEFORE TRUNCATE ON public.policies FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER private_texts_erase BEFORE UPDATE ON public.private_texts FOR EACH ROW EXECUTE FUNCTION governance_erase() [O]

@@ -1,5 +1,7 @@
 CREATE INDEX ix_actor_keys_actor_id ON actor_keys (actor_id);
 CREATE INDEX ix_decisions_request_id ON decisions (request_id);
+CREATE INDEX ix_deliveries_outbox_state_due_at ON deliveries (outbox, state, due_at);
+CREATE INDEX ix_delivery_attempts_delivery_id ON delivery_attempts (delivery_id);
 CREATE INDEX ix_evaluation_reports_projector_id ON evaluation_reports (projector_id);
 CREATE INDEX ix_evaluation_reports_version_id ON evaluation_reports (version_id);
 CREATE INDEX ix_events_action ON events (action);
@@ -85,6 +87,37 @@ CREATE TABLE decisions (
 	CONSTRAINT fk_decisions_projector_id FOREIGN KEY(projector_id) REFERENCES projectors (id), 
 	CONSTRAINT fk_decisions_request_id FOREIGN KEY(request_id) REFERENCES requests (id)
 );
+CREATE TABLE deliveries (
+	id INTEGER NOT NULL, 
+	outbox VARCHAR(40) NOT NULL, 
+	message VARCHAR(40) NOT NULL, 
+	kind VARCHAR(40) NOT NULL, 
+	subject VARCHAR(200) NOT NULL, 
+	event_seq INTEGER, 
+	notice_id INTEGER, 
+	state VARCHAR(20) NOT NULL, 
+	tries INTEGER NOT NULL, 
+	allowed INTEGER NOT NULL, 
+	due_at DATETIME NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_deliveries PRIMARY KEY (id), 
+	CONSTRAINT fk_deliveries_event_seq FOREIGN KEY(event_seq) REFERENCES events (seq), 
+	CONSTRAINT fk_deliveries_notice_id FOREIGN KEY(notice_id) REFERENCES notices (id), 
+	CONSTRAINT fk_deliveries_outbox FOREIGN KEY(outbox) REFERENCES outboxes (name), 
+	CONSTRAINT uq_deliveries_outbox_message UNIQUE (outbox, message)
+);
+CREATE TABLE delivery_attempts (
+	id INTEGER NOT NULL, 
+	delivery_id INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	outcome VARCHAR(20) NOT NULL, 
+	status INTEGER, 
+	excerpt TEXT NOT NULL, 
+	seconds FLOAT NOT NULL, 
+	at DATETIME NOT NULL, 
+	CONSTRAINT pk_delivery_attempts PRIMARY KEY (id), 
+	CONSTRAINT fk_delivery_attempts_delivery_id FOREIGN KEY(delivery_id) REFERENCES deliveries (id)
+);
 CREATE TABLE evaluation_reports (
 	id INTEGER NOT NULL, 
 	purpose VARCHAR(20) NOT NULL, 
@@ -158,6 +191,24 @@ CREATE TABLE models (
 	CONSTRAINT fk_models_bank_scores FOREIGN KEY(bank_scores) REFERENCES arrays (digest), 
 	CONSTRAINT fk_models_bank_paraphrases FOREIGN KEY(bank_paraphrases) REFERENCES arrays (digest), 
 	CONSTRAINT uq_models_name UNIQUE (name)
+);
+CREATE TABLE notices (
+	id INTEGER NOT NULL, 
+	kind VARCHAR(40) NOT NULL, 
+	subject VARCHAR(200) NOT NULL, 
+	occasion VARCHAR(80) NOT NULL, 
+	data JSON NOT NULL, 
+	at DATETIME NOT NULL, 
+	CONSTRAINT pk_notices PRIMARY KEY (id), 
+	CONSTRAINT uq_notices_kind_subject_occasion UNIQUE (kind, subject, occasion)
+);
+CREATE TABLE outboxes (
+	name VARCHAR(40) NOT NULL, 
+	event_cursor INTEGER NOT NULL, 
+	notice_cursor INTEGER NOT NULL, 
+	gone_at DATETIME, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_outboxes PRIMARY KEY (name)
 );
 CREATE TABLE policies (
 	id INTEGER NOT NULL, 
@@ -250,6 +301,11 @@ CREATE TRIGGER datasets_no_replace BEFORE INSERT ON datasets WHEN EXISTS (SELECT
 CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER decisions_no_replace BEFORE INSERT ON decisions WHEN EXISTS (SELECT 1 FROM decisions WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
+CREATE TRIGGER deliveries_no_delete BEFORE DELETE ON deliveries BEGIN SELECT RAISE(ABORT, 'rows of deliveries are never removed'); END;
+CREATE TRIGGER deliveries_no_replace BEFORE INSERT ON deliveries WHEN EXISTS (SELECT 1 FROM deliveries WHERE (id = NEW.id) OR (outbox = NEW.outbox AND message = NEW.message)) BEGIN SELECT RAISE(ABORT, 'rows of deliveries are never removed'); END;
+CREATE TRIGGER delivery_attempts_no_delete BEFORE DELETE ON delivery_attempts BEGIN SELECT RAISE(ABORT, 'delivery_attempts is append-only'); END;
+CREATE TRIGGER delivery_attempts_no_replace BEFORE INSERT ON delivery_attempts WHEN EXISTS (SELECT 1 FROM delivery_attempts WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'delivery_attempts is append-only'); END;
+CREATE TRIGGER delivery_attempts_no_update BEFORE UPDATE ON delivery_attempts BEGIN SELECT RAISE(ABORT, 'delivery_attempts is append-only'); END;
 CREATE TRIGGER evaluation_reports_no_delete BEFORE DELETE ON evaluation_reports BEGIN SELECT RAISE(ABORT, 'evaluation_reports is append-only'); END;
 CREATE TRIGGER evaluation_reports_no_replace BEFORE INSERT ON evaluation_reports WHEN EXISTS (SELECT 1 FROM evaluation_reports WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'evaluation_reports is append-only'); END;
 CREATE TRIGGER evaluation_reports_no_update BEFORE UPDATE ON evaluation_reports BEGIN SELECT RAISE(ABORT, 'evaluation_reports is append-only'); END;
@@ -263,6 +319,11 @@ CREATE TRIGGER model_versions_no_update BEFORE UPDATE ON model_versions BEGIN SE
 CREATE TRIGGER models_no_delete BEFORE DELETE ON models BEGIN SELECT RAISE(ABORT, 'models is append-only'); END;
 CREATE TRIGGER models_no_replace BEFORE INSERT ON models WHEN EXISTS (SELECT 1 FROM models WHERE (id = NEW.id) OR (name = NEW.name)) BEGIN SELECT RAISE(ABORT, 'models is append-only'); END;
 CREATE TRIGGER models_no_update BEFORE UPDATE ON models BEGIN SELECT RAISE(ABORT, 'models is append-only'); END;
+CREATE TRIGGER notices_no_delete BEFORE DELETE ON notices BEGIN SELECT RAISE(ABORT, 'notices is append-only'); END;
+CREATE TRIGGER notices_no_replace BEFORE INSERT ON notices WHEN EXISTS (SELECT 1 FROM notices WHERE (id = NEW.id) OR (kind = NEW.kind AND subject = NEW.subject AND occasion = NEW.occasion)) BEGIN SELECT RAISE(ABORT, 'notices is append-only'); END;
+CREATE TRIGGER notices_no_update BEFORE UPDATE ON notices BEGIN SELECT RAISE(ABORT, 'notices is append-only'); END;
+CREATE TRIGGER outboxes_no_delete BEFORE DELETE ON outboxes BEGIN SELECT RAISE(ABORT, 'rows of outboxes are never removed'); END;
+CREATE TRIGGER outboxes_no_replace BEFORE INSERT ON outboxes WHEN EXISTS (SELECT 1 FROM outboxes WHERE (name = NEW.name) OR (rowid = NEW.rowid)) BEGIN SELECT RAISE(ABORT, 'rows of outboxes are never removed'); END;
 CREATE TRIGGER policies_no_delete BEFORE DELETE ON policies BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
 CREATE TRIGGER policies_no_replace BEFORE INSERT ON policies WHEN EXISTS (SELECT 1 FROM policies WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
 CREATE TRIGGER policies_no_update BEFORE UPDATE ON policies BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;

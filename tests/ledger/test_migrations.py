@@ -24,7 +24,9 @@ from tests.postgres import serve
 ROOT = Path(__file__).parents[2]
 
 
-KEPT_TABLES = ("actors", "actor_keys", "datasets", "requests", "private_texts")
+KEPT_TABLES = (
+    "actors", "actor_keys", "datasets", "requests", "private_texts", "outboxes", "deliveries",
+)  # fmt: skip
 """Tables whose rows change but never go."""
 
 
