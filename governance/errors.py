@@ -18,9 +18,26 @@ class InvalidInputError(GovernanceError):
 
 
 class RefusedError(GovernanceError):
-    """The workflow forbids the step: illegal transition, four eyes, a missing role, a failed gate."""
+    """The workflow forbids the step: illegal transition, four eyes, a missing role, a failed gate.
+
+    Attributes:
+        cause: one word or two for those who count refusals.
+    """
 
     exit_code = 3
+    cause = "workflow"
+
+
+class GateError(RefusedError):
+    """A figure fails a gate of the policy."""
+
+    cause = "gate"
+
+
+class FourEyesError(RefusedError):
+    """Somebody would decide on what they did themselves."""
+
+    cause = "four eyes"
 
 
 class NotFoundError(GovernanceError):

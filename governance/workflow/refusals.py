@@ -60,7 +60,7 @@ def _record(
 ) -> None:
     """Append the refusal; a ledger that cannot take it does not hide the refusal itself."""
     actor = given["actor"]
-    payload = {"attempt": attempt, "problem": str(refusal)}
+    payload = {"attempt": attempt, "problem": str(refusal), "cause": refusal.cause}
     try:
         with ledger.write() as session:
             find_actor(session, actor)

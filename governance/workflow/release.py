@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from governance.digests import load_json
-from governance.errors import ConflictError, GovernanceError, RefusedError
+from governance.errors import ConflictError, GateError, GovernanceError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.intents import ALIAS, check_open, open_intents
@@ -266,7 +266,7 @@ def _check_gates(version: ModelVersion, limits: Gates) -> list[dict[str, Any]]:
             if not gate.passed:
                 failed.append(f"{gate.describe()} on {report.dataset.name}")
     if failed:
-        raise RefusedError(
+        raise GateError(
             f"version {version.number} fails {'; '.join(failed)} (the limits are those of the policy; see "
             "`governance policy show`)"
         )

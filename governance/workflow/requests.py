@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from governance.errors import ConflictError, InvalidInputError, RefusedError
+from governance.errors import ConflictError, FourEyesError, InvalidInputError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import decision_facts, request_facts, text_facts
@@ -314,7 +314,7 @@ def _approvers(request: Request) -> set[str]:
 
 def _check_four_eyes(request: Request, actor: str, approvers: Collection[str]) -> None:
     if actor in approvers:
-        raise RefusedError(
+        raise FourEyesError(
             f"{actor!r} approved request {request.id} already; the quorum needs somebody else"
         )
     done = [
@@ -326,7 +326,7 @@ def _check_four_eyes(request: Request, actor: str, approvers: Collection[str]) -
         if who == actor
     ]
     if done:
-        raise RefusedError(
+        raise FourEyesError(
             f"four eyes: {actor!r} {' and '.join(done)} request {request.id}, so somebody else "
             "must approve it"
         )

@@ -5,9 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from governance.ledger import outbox
 from governance.ledger.checkpoints import take
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
+from governance.ledger.outbox import Ending, Occasion
+from governance.notifications import DUE_SOON, KINDS, OVERDUE
 from governance.policy import Gates, Policy, Quorum
 from governance.states import Role
 from governance.unlearning.recipe import Recipe
@@ -62,6 +65,23 @@ def build_all(ledger: Ledger) -> None:
             problem = {"attempt": "approve", "problem": f"attempt {number}"}
             append(session, "dmitri", "request.refused", "request:3", problem)
     take_checkpoint(ledger)
+    tell(ledger)
+
+
+def tell(ledger: Ledger) -> None:
+    """An endpoint with a delivery that arrived and one that waits."""
+    wanted = {"team": KINDS}
+    occasions = [
+        Occasion(kind, "request:3", "2026-01-01T00:00:00+00:00", {"request": 3})
+        for kind in (DUE_SOON, OVERDUE)
+    ]
+    with ledger.write() as session:
+        outbox.collect(session, wanted, 10)
+        outbox.notice(session, occasions)
+        outbox.collect(session, wanted, 10)
+        claim = outbox.claim(session, "team", timedelta(minutes=1))
+        assert claim is not None
+        outbox.record(session, claim, Ending("delivered", 200, "", 0.1, delivered=True))
 
 
 @pytest.fixture(scope="session")

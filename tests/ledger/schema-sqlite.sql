@@ -113,7 +113,7 @@ CREATE TABLE delivery_attempts (
 	outcome VARCHAR(20) NOT NULL, 
 	status INTEGER, 
 	excerpt TEXT NOT NULL, 
-	seconds FLOAT NOT NULL, 
+	seconds DOUBLE NOT NULL, 
 	at DATETIME NOT NULL, 
 	CONSTRAINT pk_delivery_attempts PRIMARY KEY (id), 
 	CONSTRAINT fk_delivery_attempts_delivery_id FOREIGN KEY(delivery_id) REFERENCES deliveries (id)
