@@ -17,6 +17,12 @@ from tests.keys import KEYS
 pytest_plugins = ["tests.workflow.fixtures", "tests.statements"]
 
 _PLACES = ("GOVERNANCE_HOME", "GOVERNANCE_DATABASE_URL", "GOVERNANCE_ACTOR", "MLFLOW_TRACKING_URI")
+_WATCHED = (
+    "GOVERNANCE_LOG_FORMAT",
+    "GOVERNANCE_LOG_LEVEL",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+)
 _KEYS = (
     "GOVERNANCE_KEY",
     "GOVERNANCE_KEY_FILE",
@@ -28,7 +34,7 @@ _KEYS = (
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the workspace, database, MLflow server or keys of whoever runs it."""
-    for name in (*_PLACES, *_KEYS, "GOVERNANCE_DEBUG"):
+    for name in (*_PLACES, *_KEYS, *_WATCHED, "GOVERNANCE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
 
 

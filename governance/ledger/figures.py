@@ -27,7 +27,8 @@ def requests_due(session: Session, after: datetime | None, before: datetime) -> 
     query = query.where(Request.state.in_(states), Request.due_at <= before)
     if after is not None:
         query = query.where(Request.due_at > after)
-    return dict(session.execute(query.group_by(Model.name)).tuples())
+    rows = session.execute(query.group_by(Model.name))
+    return {row[0]: row[1] for row in rows}
 
 
 def versions_by_state(session: Session) -> dict[tuple[str, str], int]:

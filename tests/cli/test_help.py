@@ -11,7 +11,7 @@ import pytest
 from governance.cli.main import governance
 from governance.cli.reference import reference
 
-HEAVY = ("torch", "open_clip", "mlflow", "sqlalchemy", "numpy", "PIL")
+HEAVY = ("torch", "open_clip", "mlflow", "opentelemetry", "sqlalchemy", "numpy", "PIL")
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -48,7 +48,8 @@ def test_the_tree_has_the_documented_groups() -> None:
         "actor rotate-key", "actor new-key", "policy adopt", "audit checkpoint", "audit prove",
         "version promote", "version rollback", "version export", "version evaluate", "audit log",
         "audit verify", "audit export", "audit check-bundle", "report", "doctor",
-        "db upgrade", "db current", "db check", "db grants",
+        "db upgrade", "db current", "db check", "db grants", "notify run", "notify list",
+        "notify redeliver", "notify test", "notify endpoints", "notify new-secret", "metrics",
     ):  # fmt: skip
         assert expected in paths
 
@@ -72,6 +73,8 @@ def test_no_help_page_imports_anything_heavy() -> None:
 
 
 def test_commands_on_the_ledger_alone_import_no_torch_open_clip_or_mlflow(prepared: Path) -> None:
+    with (prepared / "governance.toml").open("a", encoding="utf-8") as file:
+        file.write('[notify.endpoints.log]\nfile = "log.jsonl"\n')
     lines = [
         ["actor", "list"], ["actor", "add", "olga", "--role", "auditor"], ["model", "list"],
         ["model", "show"], ["dataset", "list"], ["dataset", "show", "eval"], ["request", "list"],
@@ -84,7 +87,8 @@ def test_commands_on_the_ledger_alone_import_no_torch_open_clip_or_mlflow(prepar
         ["policy", "show"], ["policy", "template"], ["actor", "rotate-key", "olga", "--reason", "r"],
         ["report", "request", "1", "--format", "json", "-o", "-"],
         ["report", "request", "1", "-o", "-"], ["db", "current"], ["db", "check"],
-        ["db", "grants", "app"],
+        ["db", "grants", "app"], ["notify", "list"], ["notify", "endpoints"], ["metrics"],
+        ["notify", "run", "--json"], ["notify", "test", "log"],
     ]  # fmt: skip
     loaded = loaded_after(
         f"import os\nos.environ['GOVERNANCE_HOME'] = {str(prepared)!r}\n"
