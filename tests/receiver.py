@@ -1,6 +1,7 @@
 """A real HTTP receiver on loopback, that does to its senders whatever a test wants."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,15 @@ class Receiver:
     def ids(self) -> list[str]:
         """Ids of the messages, in the order of their coming."""
         return [one.id for one in self.received]
+
+
+class Server(ThreadingHTTPServer):
+    """Keeps quiet about senders that hang up."""
+
+    daemon_threads = True
+
+    def handle_error(self, *args: Any) -> None:
+        """Say nothing."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -117,12 +127,13 @@ def late(seconds: float) -> Reply:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver that is there for a while."""
     receiver = Receiver()
     handler = type("Own", (Handler,), {"receiver": receiver})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     receiver.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
