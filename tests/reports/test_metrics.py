@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from governance.checks import AUDIT, Check, make_check
-from governance.errors import FourEyesError, RefusedError
+from governance.errors import FourEyesError, GateError, RefusedError
 from governance.ledger.database import Ledger
 from governance.notifications import Endpoint, Notifications
 from governance.reports.metrics import Family, Sample, collect, exposition
 from governance.states import Role
 from governance.unlearning.recipe import Recipe
 from governance.workflow import actors, prepare, requests
+from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools
 from tests.fakes import FakeRegistry
 from tests.ledger.case import RandomEncoder, case_template, cases
@@ -131,7 +132,15 @@ def test_a_refusal_says_its_cause(cases: Ledger) -> None:
     prepare.prepare(tools, "both", 3, "eval", Recipe.of("nullspace"))
     with pytest.raises(FourEyesError):
         requests.approve(cases, "both", 3)
+
+    @recorded("promote", "version", "model", "number")
+    def promote(ledger: Ledger, actor: str, model: str, number: int) -> None:
+        raise GateError("a figure fails")
+
+    with pytest.raises(GateError):
+        promote(cases, "mona", "shop", 2)
     assert read(cases)["governance_refusals_total"] == {
+        key(subject="version", attempt="promote", cause="gate"): 1,
         key(subject="request", attempt="reject", cause="workflow"): 1,
         key(subject="request", attempt="approve", cause="four eyes"): 1,
     }
