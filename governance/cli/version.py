@@ -61,6 +61,26 @@ def show(invocation: Invocation, number: int, model: str | None) -> None:
 
 
 @version.command()
+@click.argument("before", metavar="A", type=NUMBER)
+@click.argument("after", metavar="B", type=NUMBER)
+@model_option
+@common
+@pass_invocation
+def diff(invocation: Invocation, before: int, after: int, model: str | None) -> None:
+    """Show what version B has otherwise than version A.
+
+    Requests added and dropped, every figure that changed on the data sets that both were measured on, and how far the
+    matrices are apart. --json holds the figures that stayed, too.
+    """
+    from governance.cli.difference import print_difference
+    from governance.reports.difference import version_difference
+
+    with invocation.ledger.read() as session:
+        record = version_difference(session, model, before, after)
+    invocation.emit(record, lambda: print_difference(record))
+
+
+@version.command()
 @click.argument("number", metavar="N", type=NUMBER)
 @model_option
 @dataset_option
