@@ -26,6 +26,7 @@ class DatasetRole(StrEnum):
 
     EVAL = "eval"
     PROTOTYPES = "prototypes"
+    GUARD = "guard"
 
 
 @dataclass(frozen=True)

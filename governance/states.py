@@ -130,6 +130,8 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "attachment.export": frozenset({Role.COMPLIANCE, Role.APPROVER, Role.AUDITOR, Role.ADMIN}),
     "report.export": frozenset(Role),
     "request.break-glass": frozenset({Role.ADMIN}),
+    "request.override": frozenset({Role.ADMIN}),
+    "version.override": frozenset({Role.ADMIN}),
     "model.register": frozenset({Role.MLOPS, Role.ADMIN}),
     "dataset.add": frozenset({Role.MLOPS, Role.COMPLIANCE, Role.ADMIN}),
     "request.file": frozenset({Role.COMPLIANCE, Role.ADMIN}),
@@ -145,7 +147,39 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "version.rollback": frozenset({Role.MLOPS, Role.ADMIN}),
     "version.export": frozenset({Role.MLOPS, Role.AUDITOR, Role.ADMIN}),
 }
-"""Roles that may perform each permission-checked verb."""
+"""Roles that may perform each permission-checked verb, unless the policy in force names others."""
+
+MEANINGS = {
+    "actor.manage": "Add and deactivate people, replace a lost key.",
+    "actor.rotate-own-key": "Replace one's own key.",
+    "policy.adopt": "Put a policy in force.",
+    "checkpoint.take": "Sign the head of the log.",
+    "doctor.repair": "Repair what MLflow and the ledger disagree on.",
+    "audit.export": "Export evidence bundles.",
+    "request.attach": "Put files into a case.",
+    "request.hold": "Put a case on legal hold, lift the hold.",
+    "request.redact": "Erase the private texts of a case that has ended.",
+    "attachment.export": "Read the files of a case.",
+    "report.export": "Take a report out.",
+    "request.break-glass": "Approve in an emergency, without four eyes and quorum.",
+    "request.override": "Approve although a gate fails, with a reason; who does it must also be allowed to approve.",
+    "version.override": "Promote although a gate fails, with a reason; who does it must also be allowed to promote.",
+    "model.register": "Register models.",
+    "dataset.add": "Add data sets.",
+    "request.file": "File requests.",
+    "request.prepare": "Fit and measure the edit of a request.",
+    "request.evaluate": "Measure it on further data sets.",
+    "request.decide": "Approve and reject.",
+    "request.withdraw": "Withdraw requests.",
+    "request.extend": "Extend deadlines.",
+    "request.close": "Close released requests.",
+    "version.apply": "Make a model version of approved requests.",
+    "version.evaluate": "Measure a version on further data sets.",
+    "version.promote": "Serve a version.",
+    "version.rollback": "Serve an earlier version again, drop a request.",
+    "version.export": "Write a version as a directory.",
+}
+"""What each permission is for."""
 
 
 def allowed_actions(state: State) -> tuple[Action, ...]:

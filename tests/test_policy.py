@@ -1,5 +1,6 @@
 """Policies: files that people write, and the one canonical form that the ledger keeps."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,21 @@ from hypothesis import strategies as st
 from governance.digests import load_json
 from governance.errors import InvalidInputError
 from governance.policy import (
+    ESSENTIAL,
+    LIMITS,
     SCOPES,
     Gates,
     Policy,
     Quorum,
     Retention,
     changes,
+    helpless,
     parse_policy,
     read_policy,
     scope_of,
     template,
 )
-from governance.states import Basis
+from governance.states import MEANINGS, PERMISSIONS, Basis, Role
 
 
 def written(path: Path, text: str | bytes) -> Path:
@@ -36,19 +40,33 @@ def test_the_template_is_the_default_policy(tmp_path: Path) -> None:
 
 def test_everything_commented_out_in_the_template_can_be_put_in_force(tmp_path: Path) -> None:
     lines = [
-        line.removeprefix("# ") if line in ("# domain = 2", "# court-order = 2") else line
+        line.removeprefix("# ") if re.fullmatch(r"# [a-z_-]+ = [0-9.]+", line) else line
         for line in template().splitlines()
     ]
     rules = read_policy(written(tmp_path / "policy.toml", "\n".join(lines)))
+    assert all(getattr(rules.gates, name) is not None for name in LIMITS)
+    assert rules.gates.scope == {"domain": {"max_retain_drop": 0.1}}
+    assert rules.gates.basis == {"court-order": {"max_forget_accuracy": 0.1, "max_paraphrase": 0.2}}
     assert rules.quorum == Quorum(1, {"domain": 2}, {"court-order": 2})
     assert all(basis.value in template() for basis in Basis)
     assert all(scope in template() for scope in SCOPES)
     assert max(map(len, template().splitlines())) <= 120
 
 
+SPECIAL = st.dictionaries(st.sampled_from(list(LIMITS)), st.floats(0, 1), min_size=1)
+ROLES = st.dictionaries(
+    st.sampled_from(list(PERMISSIONS)), st.frozensets(st.sampled_from(list(Role)), min_size=1)
+)
 POLICIES = st.builds(
     Policy,
-    st.builds(Gates, st.floats(0, 1), st.floats(0, 1)),
+    st.builds(
+        Gates,
+        *[st.floats(0, 1)] * 3,
+        *[st.none() | st.floats(0, 1)] * 4,
+        st.floats(0, 1),
+        st.dictionaries(st.sampled_from(SCOPES), SPECIAL),
+        st.dictionaries(st.sampled_from([basis.value for basis in Basis]), SPECIAL),
+    ),
     st.builds(
         Quorum,
         st.integers(1, 20),
@@ -58,6 +76,8 @@ POLICIES = st.builds(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 36_500), min_size=1
     ).flatmap(lambda days: st.builds(Retention, st.sampled_from(sorted(days)), st.just(days))),
+    ROLES,
+    st.sampled_from(["champion", "production", "live-1", "V"]),
 )
 
 
@@ -81,6 +101,13 @@ def test_changes_name_the_setting_and_both_values() -> None:
         ("gates.max_retain_drop", 0.03, 0.05),
         ("quorum.scope.domain", 2, None),
         ("quorum.basis.bias", None, 3),
+    ]
+    after = Policy(
+        roles={"request.override": frozenset({Role.APPROVER, Role.ADMIN})}, production="live"
+    )
+    assert changes(Policy(), after) == [
+        ("roles.request.override", "admin", "admin, approver"),
+        ("release.production", "champion", "live"),
     ]
 
 
@@ -109,12 +136,31 @@ def test_the_scope_of_a_target() -> None:
         ("", "the policy has format None; this program reads format 1"),
         ("format = true", "format True"),
         ("format = 2", "format 2"),
-        ("format = 1\nquota = 1", "may hold format, gates, quorum, retention, not 'quota'"),
+        ("format = 1\nquota = 1", "may hold format, gates, quorum, release, retention, roles, not 'quota'"),
         ("format = 1\ngates = 1", "[gates] must be a table"),
         ("format = 1\n[gates]\nmax_forget_accuracy = 1.1", "must be a fraction from 0 to 1, not 1.1"),
         ("format = 1\n[gates]\nmax_forget_accuracy = nan", "not nan"),
         ("format = 1\n[gates]\nmax_forget_accuracy = true", "not True"),
         ("format = 1\n[gates]\nmax_forgotten = 0.1", "not 'max_forgotten'"),
+        ("format = 1\n[gates.scope]\neverything = {}", "[gates.scope] may hold class, class-in-domain, domain"),
+        ("format = 1\n[gates.scope]\ndomain = 1", "[gates.scope.domain] must be a table"),
+        ("format = 1\n[gates.scope.domain]\nmax_retain = 1", "not 'max_retain'"),
+        ("format = 1\n[gates.basis.whim]\nmax_retain_drop = 1", "not 'whim'"),
+        (
+            "format = 1\n[gates.basis.bias]\nmax_retain_drop = -1",
+            "gates.basis.bias.max_retain_drop must be a fraction from 0 to 1, not -1",
+        ),
+        ("format = 1\n[roles]\n'policy.change' = ['admin']", "not 'policy.change'"),
+        ("format = 1\n[roles]\n'policy.adopt' = []", "roles.policy.adopt must be a list of at least one of admin,"),
+        ("format = 1\n[roles]\n'policy.adopt' = 'admin'", "not 'admin'"),
+        ("format = 1\n[roles]\n'policy.adopt' = ['boss']", "not ['boss']"),
+        ("format = 1\n[roles]\n'policy.adopt' = [['admin']]", "must be a list"),
+        ("format = 1\n[release]\nproduction = 'candidate'", "not candidate, latest or v1"),
+        ("format = 1\n[release]\nproduction = 'V7'", "it is 'V7'"),
+        ("format = 1\n[release]\nproduction = 'Latest'", "it is 'Latest'"),
+        ("format = 1\n[release]\nproduction = 'a b'", "it is 'a b'"),
+        ("format = 1\n[release]\nproduction = 7", "it is 7"),
+        ("format = 1\n[release]\nalias = 'x'", "[release] may hold production, not 'alias'"),
         ("format = 1\n[quorum]\ndefault = 0", "quorum default must be a whole number from 1 to 20"),
         ("format = 1\n[quorum]\ndefault = 1.0", "not 1.0"),
         ("format = 1\n[quorum]\ndefault = 21", "not 21"),
@@ -150,7 +196,9 @@ LINES = st.sampled_from(
     [
         "format = 1", "[gates]", "[quorum]", "[quorum.scope]", "[quorum.basis]", "[retention]",
         "[retention.days]", "[[quorum]]", "default = 1", "default = 'short'", "days = {}", "domain = 2",
-        "max_forget_accuracy = 0.5", "max_retain_drop = 1e400", "short = 1", "x = 2020-01-01", "a.b = []",
+        "max_forget_accuracy = 0.5", "[gates.scope.domain]", "[gates.basis]", "[roles]", "[release]",
+        "'policy.adopt' = ['admin']", "production = 'live'",
+        "max_retain_drop = 1e400", "short = 1", "x = 2020-01-01", "a.b = []",
     ]
 )  # fmt: skip
 TEXTS = st.lists(LINES, max_size=12).map("\n".join) | st.text() | st.binary()
@@ -181,6 +229,10 @@ def _keys() -> st.SearchStrategy[str]:
         "basis",
         "days",
         "domain",
+        "roles",
+        "release",
+        "production",
+        "policy.adopt",
     ]
     return st.sampled_from([*known, "max_forget_accuracy", "bias", "short"]) | st.text(max_size=4)
 
@@ -204,5 +256,16 @@ def test_any_value_is_a_policy_or_refused(content: Any) -> None:
 
 def test_the_template_names_every_setting() -> None:
     content = tomllib.loads(template())
-    assert content["gates"].keys() == set(Gates.__dataclass_fields__)
+    assert all(f"\n{name} = " in template() or f"\n# {name} = " in template() for name in LIMITS)
+    assert content["roles"].keys() == PERMISSIONS.keys() == MEANINGS.keys()
+    assert content["release"] == {"production": "champion"}
     assert content["retention"]["days"].keys() == Retention().days.keys()
+
+
+@pytest.mark.parametrize("permission", ESSENTIAL)
+def test_a_policy_under_which_nobody_can_do_what_every_ledger_needs(permission: str) -> None:
+    rules = Policy(roles={permission: frozenset({Role.AUDITOR})})
+    assert helpless(rules, [{Role.ADMIN}, {Role.MLOPS}]) == permission
+    assert helpless(rules, [{Role.ADMIN}, {Role.AUDITOR, Role.MLOPS}]) is None
+    assert helpless(Policy(), [{Role.ADMIN}]) is None
+    assert helpless(Policy(), []) == "policy.adopt"

@@ -4,7 +4,7 @@ from typing import Any
 
 from governance.audit.world import World
 from governance.ledger.events import REFUSED, Entry
-from governance.states import PERMISSIONS, Role
+from governance.states import Role
 
 
 def forbidden(world: World, event: Entry, payload: Any) -> str | None:
@@ -15,7 +15,7 @@ def forbidden(world: World, event: Entry, payload: Any) -> str | None:
     wanted = _permission(world, event, payload)
     if wanted is None:
         return None if roles else f"{event.actor} had no role"
-    return None if PERMISSIONS[wanted] & roles else f"{event.actor} had no role for {wanted}"
+    return None if world.policy.roles[wanted] & roles else f"{event.actor} had no role for {wanted}"
 
 
 _NOBODY: frozenset[Role] = frozenset()

@@ -13,7 +13,7 @@ from itertools import islice, pairwise
 from typing import IO, Any
 
 from governance.audit.bundle_contents import Contents, Scope
-from governance.audit.sheets import decisions_csv, events_csv, requests_csv
+from governance.audit.sheets import decisions_csv, events_csv, overrides_csv, requests_csv
 from governance.audit.statements import statements
 from governance.audit.verify_bundle import (
     BUNDLE_PREDICATE,
@@ -34,6 +34,7 @@ from governance.ledger.events import Entry, entry_of
 from governance.ledger.tree import Prover
 from governance.policy import parse_policy
 from governance.reports.bundle import render_bundle
+from governance.unlearning.gates import Kind
 
 Member = bytes | Callable[[], Iterator[bytes]]
 """Content of a member, or what makes its pieces, for those that grow with the log."""
@@ -137,12 +138,14 @@ def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool
         "policy.json": _json(contents.policy()),
         "requests.json": _json(contents.requests),
         "decisions.json": _json(contents.decisions),
+        "overrides.json": _json(contents.overrides),
         "projectors.json": _json(contents.projectors),
         "versions.json": _json(contents.versions),
         "models.json": _json(contents.models()),
         "datasets.json": _json(contents.datasets()),
         "requests.csv": requests_csv(contents),
         "decisions.csv": decisions_csv(contents),
+        "overrides.csv": overrides_csv(contents),
         "events.csv": lambda: events_csv(contents.entries()),
     }
     for row in heads.values():
@@ -163,6 +166,10 @@ def build(session: Session, scope: Scope, signer: Signer, size: int, texts: bool
         contents.replay.said["reports"],
         reports,
         parse_policy(contents.replay.rules),
+        {
+            number: Kind(case.scopes(), case.facts["basis"])
+            for number, case in contents.replay.cases.items()
+        },
     )
     if texts:
         members["texts.json"] = _json(contents.texts())
@@ -191,6 +198,7 @@ def _document(about: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
         "title": _title(contents.scope),
         "requests": contents.requests,
         "decisions": contents.decisions,
+        "overrides": contents.overrides,
         "projectors": contents.projectors,
         "versions": contents.versions,
         "attention": list(contents.replay.loud),

@@ -12,8 +12,9 @@ from governance.evidence.encoding import to_base64
 from governance.ledger.database import Session
 from governance.ledger.events import Entry, entries
 from governance.ledger.identity import prototype_digests, text_digests
-from governance.ledger.lookup import alias_version, find_model, find_request, find_version
+from governance.ledger.lookup import find_model, find_request, find_version
 from governance.ledger.private import ATTACHMENT, is_erased, opened
+from governance.ledger.rules import served_version
 from governance.ledger.selection import (
     array_bytes,
     event_at,
@@ -32,8 +33,6 @@ EVERYWHERE = (
     "checkpoint.taken",
 )
 """Events that every bundle holds: without them nobody knows whose keys were valid and which rules held."""
-
-_CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,11 @@ class Contents:
     def decisions(self) -> list[dict[str, Any]]:
         """Every decision, in order."""
         return [{"request": n, "facts": facts} for n, facts in self.replay.said["decisions"]]
+
+    @cached_property
+    def overrides(self) -> list[dict[str, Any]]:
+        """Every approval and promotion in spite of gates that failed, in order."""
+        return [{"subject": name, "facts": facts} for name, facts in self.replay.said["overrides"]]
 
     @cached_property
     def projectors(self) -> list[dict[str, Any]]:
@@ -265,7 +269,7 @@ class Contents:
             model = request.model
             own = about(subjects=[f"request:{request.id}"], actions=())
             numbers = {said["version"] for e in own if "version" in (said := load_json(e.payload))}
-            champion = alias_version(session, model, _CHAMPION)
+            champion = served_version(session, model)
             if champion is not None and numbers:
                 numbers.add(champion.number)
             requests = {request.id}

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from governance.audit.judged import judged
 from governance.audit.world import Case, Said, Version, World, later
 from governance.errors import RefusedError
 from governance.ledger.events import Entry
 from governance.ledger.facts import Facts
 from governance.policy import scope_of
 from governance.states import ENDED_STATES, Action, Basis, State, next_state
+from governance.unlearning.gates import Kind, request_gates
 
 
 def file(world: World, event: Entry, number: int, payload: Any) -> Iterator[str | Said]:
@@ -52,9 +54,15 @@ def move(world: World, event: Entry, number: int, payload: Any) -> Iterator[str 
         case Action.ENDORSE | Action.APPROVE | Action.REJECT:
             yield from _decided(world, event, action, case, payload)
             yield Said("decisions", str(number), payload["decision"])
+            if action is not Action.REJECT:
+                kind = Kind(case.scopes, case.basis)
+                yield from judged(
+                    world, event, payload, case.reports, case.projector, "request.override",
+                    lambda contents: request_gates(contents, world.policy.gates, kind),
+                )  # fmt: skip
         case Action.APPLY | Action.RELEASE | Action.REINSTATE:
             version = world.named(case.model, payload)
-            served = world.aliases.get((case.model, "champion")) == payload["version"]
+            served = world.served(case.model) == payload["version"]
             yield from _served(action, number, version, served)
         case Action.EXTEND:
             if payload["was_due_at"] != case.due_at or not later(payload["due_at"], case.due_at):
@@ -82,12 +90,14 @@ def _measured(
             yield f"it was prepared by {event.actor}, not {facts['prepared_by']}"
         case.prepared_by = event.actor
         case.projector, case.report = facts["digest"], report["digest"]
+        case.reports = ()
         case.approvers, case.approved = (), None
         yield Said("projectors", str(number), facts)
     else:
         report = payload["report"]
         if payload["projector_digest"] != case.projector:
             yield "the report is about another projector than the newest"
+    case.reports = (*case.reports, report["digest"])
     if report["purpose"] != ("prepare" if action is Action.PREPARE else "evaluate"):
         yield f"the report is of the kind {report['purpose']}"
     yield Said("evaluation_reports", event.subject, report | {"projector": case.projector})

@@ -8,9 +8,10 @@ from governance.audit.fault import Fault
 from governance.digests import canonical_json
 from governance.ledger.database import Session
 from governance.ledger.lookup import every
+from governance.ledger.rules import production
 from governance.ledger.tables import Alias, Model, ModelVersion
+from governance.policy import CANDIDATE
 
-ALIASES = ("candidate", "champion")
 NOTE_TAG = "governance.checkpoint"
 
 
@@ -92,12 +93,13 @@ class Mirror:
                 if tags.get(tag) != said:
                     problem = f"tag {tag} is {_shown(tags.get(tag))}, not {said}"
                     yield Difference(where, problem, model, number, tag, said)
+        served = production(session)
         aliases = {
             (row.version.model.name, row.name): row.version.registry_version
             for row in every(session, Alias)
         }
         for name in [model.name for model in every(session, Model)]:
-            for alias in ALIASES:
+            for alias in (CANDIDATE, served):
                 found = self.aliases.get(name, {}).get(alias)
                 wanted = aliases.get((name, alias))
                 if found != wanted:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from governance.audit.judged import judged
 from governance.audit.world import Said, Version, World, number_of
 from governance.ledger.events import Entry
 from governance.ledger.facts import Facts
+from governance.policy import CANDIDATE
 from governance.states import ACTIVE_STATES, State
+from governance.unlearning.gates import Kind, version_gates
 
-_ALIAS_OF = {"version.promoted": "champion", "version.nominated": "candidate"}
 _CAN_JOIN = ACTIVE_STATES | {State.APPROVED, State.REINSTATED}
 
 
@@ -18,7 +20,7 @@ def register_model(world: World, event: Entry, name: str, payload: Any) -> Itera
         raise ValueError("registered twice, or under another name")
     yield Said("models", name, payload["model"])
     yield from _register(world, event, name, payload["version"])
-    world.aliases[name, "champion"] = payload["version"]["number"]
+    world.aliases[name, world.policy.production] = payload["version"]["number"]
     world.versions[name, payload["version"]["number"]].served = True
 
 
@@ -49,10 +51,10 @@ def export(world: World, name: str, payload: Any) -> None:
     world.named(model, payload | {"version": number})
 
 
-def move_alias(world: World, event: Entry, name: str, payload: Any) -> Iterator[str]:
+def move_alias(world: World, event: Entry, name: str, payload: Any) -> Iterator[str | Said]:
     """An alias that goes from one version to another."""
     model, number = version_of(name)
-    alias = _ALIAS_OF[event.action]
+    alias = world.policy.production if event.action == "version.promoted" else CANDIDATE
     version = world.versions[model, number]
     if (payload["alias"], payload["to"]) != (alias, number):
         raise ValueError("another alias or version")
@@ -64,19 +66,21 @@ def move_alias(world: World, event: Entry, name: str, payload: Any) -> Iterator[
     active = world.active.get(model, set())
     if not version.members <= active:
         yield f"it holds request {min(version.members - active)}, which was not active"
-    if alias == "candidate" and active - version.members:
+    if alias == CANDIDATE and active - version.members:
         yield f"it lacks request {min(active - version.members)}, which was active"
-    if alias == "champion":
+    if alias != CANDIDATE:
         if before is not None:
             lost = world.versions[model, before].members & active - version.members
             if lost:
                 yield f"it brings request {min(lost)} back, which was not reinstated"
-        yield from _admitted(world, version, payload, before is None or before < number)
+        yield from _admitted(world, event, version, payload, before is None or before < number)
         version.served = True
     world.aliases[model, alias] = number
 
 
-def _admitted(world: World, version: Version, payload: Any, forward: bool) -> Iterator[str]:
+def _admitted(
+    world: World, event: Entry, version: Version, payload: Any, forward: bool
+) -> Iterator[str | Said]:
     """A version is served after its gates, by going back to it, or at once if it only drops a request."""
     if payload.get("rollback"):
         if not version.served:
@@ -88,17 +92,16 @@ def _admitted(world: World, version: Version, payload: Any, forward: bool) -> It
         if not version.dropped:
             yield "it was promoted without its gates"
         return
-    if payload["report_digests"] != version.reports:
-        yield "its gates were held against other reports than its own"
     if payload["policy_digest"] != world.policy_digest:
         yield "its gates are those of another policy than that of that time"
-    limits = {
-        "retain drop": world.policy.gates.max_retain_drop,
-        "forget accuracy": world.policy.gates.max_forget_accuracy,
+    kinds = {
+        number: Kind(world.cases[number].scopes, world.cases[number].basis)
+        for number in sorted(version.members)
     }
-    for gate in payload["gates"]:
-        if gate["passed"] is not True or gate["limit"] != limits[gate["name"]]:
-            yield f"the gate {gate['name']} was not passed, or not the policy's"
+    yield from judged(
+        world, event, payload, version.reports, version.digest, "version.override",
+        lambda contents: version_gates(contents, world.policy.gates, kinds),
+    )  # fmt: skip
 
 
 def version_of(name: str) -> tuple[str, int]:

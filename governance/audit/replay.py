@@ -13,7 +13,7 @@ from governance.digests import canonical_json, load_json
 from governance.errors import GovernanceError
 from governance.ledger.events import REFUSED, Entry
 from governance.ledger.facts import Facts
-from governance.policy import parse_policy
+from governance.policy import helpless, parse_policy
 from governance.states import Role
 
 _SKEW = timedelta(days=1)
@@ -55,8 +55,12 @@ class Replay(World):
             case "actor.added" | "actor.key_rotated" | "actor.deactivated":
                 yield from self._actor(event, name, payload)
             case "policy.adopted":
-                self.policy = parse_policy(payload["content"])
-                self.policy_digest = self.policy.digest
+                policy = parse_policy(payload["content"])
+                if policy.production != self.policy.production and self.newest:
+                    yield "it names another production alias, although models are served already"
+                self.policy, self.policy_digest = policy, policy.digest
+                if (lost := helpless(policy, self.roles.values())) is not None:
+                    yield f"nobody who was active could do {lost} any more"
                 facts = payload["policy"]
                 if (facts["digest"], facts["adopted_by"]) != (self.policy_digest, event.actor):
                     raise ValueError("another digest or actor")
@@ -126,6 +130,8 @@ class Replay(World):
             yield "nobody deactivates themselves"
         self.roles[name] = frozenset()
         self.inactive.add(name)
+        if (lost := helpless(self.policy, self.roles.values())) is not None:
+            yield f"nobody who was active could do {lost} any more"
 
     def _fulfil(self, event: Entry, payload: Any) -> None:
         """An intent ends once, on its own subject."""

@@ -24,6 +24,7 @@ from governance.ledger.tables import (
     Decision,
     Model,
     ModelVersion,
+    Override,
     PolicyRecord,
     PrivateText,
     ProjectorRecord,
@@ -67,6 +68,15 @@ def _report_owner(report: Report) -> str:
         return f"version:{report.version.model.name}/{report.version.number}"
     projector = report.projector
     return f"request:{projector.request_id}" if projector else "request of a missing projector"
+
+
+def _override_owner(override: Override) -> str:
+    if (override.request_id is None) is (override.version_id is None):
+        return "not exactly one thing"
+    if override.request_id is not None:
+        return f"request:{override.request.id}" if override.request else "a missing request"
+    version = override.version
+    return f"version:{version.model.name}/{version.number}" if version else "a missing version"
 
 
 def _key_name(key: ActorKey) -> str:
@@ -124,6 +134,11 @@ _KINDS = {
         Decision, lambda d: str(d.request_id), facts.decision_facts,
         lambda d: f"decision {d.id} on request {d.request_id}", _plain("a decision on request"),
         (with_its(Decision.comment),),
+    ),
+    "overrides": _Kind(
+        Override, _override_owner, facts.override_facts, lambda o: f"override {o.id}",
+        lambda owner: f"an override of {owner.replace(':', ' ')}",
+        (with_its(Override.request), with_its(Override.version, ModelVersion.model)),
     ),
     "evaluation_reports": _Kind(
         Report, _report_owner, _report_facts, lambda r: f"report {r.id}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from governance.audit.bundle_contents import Contents
 from governance.ledger.events import Entry
+from governance.unlearning.gates import describe
 from governance.unlearning.targets import Target, describe_all
 
 
@@ -31,6 +32,26 @@ def decisions_csv(contents: Contents) -> bytes:
              "policy_digest"]  # fmt: skip
     rows = [[row["request"], *(row["facts"][name] for name in names)] for row in contents.decisions]
     return b"".join(_lines([["request", *names], *rows]))
+
+
+def overrides_csv(contents: Contents) -> bytes:
+    """One line an approval or promotion in spite of gates that failed."""
+    header = ["subject", "actor", "overridden_at", "reason", "gates", "about"]
+    rows = []
+    for row in contents.overrides:
+        facts = row["facts"]
+        gates = "; ".join(describe(gate) for gate in facts["gates"])
+        rows.append(
+            [
+                row["subject"],
+                facts["actor"],
+                facts["overridden_at"],
+                facts["reason"],
+                gates,
+                facts["about"],
+            ]
+        )
+    return b"".join(_lines([header, *rows]))
 
 
 def events_csv(events: Iterable[Entry]) -> Iterator[bytes]:

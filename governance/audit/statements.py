@@ -18,7 +18,7 @@ from governance.digests import load_json
 from governance.evidence.dsse import sign, statement, statement_bytes
 from governance.evidence.keys import SigningKey
 from governance.policy import Policy
-from governance.unlearning.gates import Gate, report_gates
+from governance.unlearning.gates import Gate, Kind, version_gates
 
 Row = Mapping[str, Any]
 
@@ -30,6 +30,7 @@ def statements(
     reports: Sequence[tuple[str, Row]],
     contents: Mapping[str, str],
     policy: Policy,
+    kinds: Mapping[int, Kind],
 ) -> Iterator[tuple[str, bytes]]:
     """Name and DSSE envelope of each statement.
 
@@ -40,6 +41,7 @@ def statements(
         reports: owner and facts of each report.
         contents: digest → content of each report.
         policy: whose gates say whether a measurement passes.
+        kinds: of the requests, which decide the limits that apply.
     """
     for row in versions:
         model, facts = row["model"], row["facts"]
@@ -52,14 +54,16 @@ def statements(
         yield _signed(f"{place}-approval", key, about, APPROVAL_PREDICATE, said)
         owner = f"version:{model}/{facts['number']}"
         for number, (_, report) in enumerate(r for r in reports if r[0] == owner):
-            result = _test_result(report, load_json(contents[report["digest"]]), policy)
+            held = {request: kinds[request] for request in facts["active_requests"]}
+            result = _test_result(report, load_json(contents[report["digest"]]), policy, held)
             yield _signed(f"{place}-test-{number + 1}", key, about, TEST_PREDICATE, result)
 
 
-def _test_result(report: Row, content: Row, policy: Policy) -> dict[str, Any]:
+def _test_result(
+    report: Row, content: Row, policy: Policy, kinds: Mapping[int, Kind]
+) -> dict[str, Any]:
     """Predicate ``test-result`` v0.1 of in-toto: the gates of the policy in force, on one report."""
-    limits = policy.gates
-    gates = report_gates(content, limits.max_forget_accuracy, limits.max_retain_drop)
+    gates = version_gates([content], policy.gates, kinds)
     failed = [gate for gate in gates if not gate.passed]
     digests = {
         "report": report["digest"],
@@ -79,7 +83,9 @@ def _test_result(report: Row, content: Row, policy: Policy) -> dict[str, Any]:
 
 
 def _words(gate: Gate) -> str:
-    return f"{gate.name} at most {gate.limit:g}: {gate.value:.4f}"
+    name = gate.name if gate.request is None else f"{gate.name} of request {gate.request}"
+    value = "not measured" if gate.value is None else f"{gate.value:.4f}"
+    return f"{name} at most {gate.limit:g}: {value}"
 
 
 def _signed(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,11 +17,12 @@ from governance.audit.replay import Replay, read_payload
 from governance.audit.shadow import Shadows, states
 from governance.audit.signatures import Signatures
 from governance.audit.world import Said
+from governance.digests import digest_bytes, load_json
 from governance.errors import UnavailableError
-from governance.ledger.database import Ledger
+from governance.ledger.database import Ledger, Session
 from governance.ledger.events import Entry, head
 from governance.ledger.guards import missing
-from governance.ledger.lookup import model_names
+from governance.ledger.lookup import model_names, report_content
 from governance.progress import Meter, silent
 
 _BATCH = 1024
@@ -101,7 +103,7 @@ def verify(
                 unchecked["MLflow"] = str(error)
         outside = {**(notes or {}), **(mirror.notes if mirror else {})}
         checkpoints = Checkpoints(session, outside)
-        log, replay = Log(checkpoints.sizes), Replay()
+        log, replay = Log(checkpoints.sizes), Replay(report_of=partial(_report, session))
         signed, shadows = Signatures(signatures), reading.enter_context(closing(Shadows(session)))
         checked: Counter[str] = Counter()
         faults: list[Fault] = []
@@ -137,6 +139,14 @@ def verify(
         return Verification(
             log.count, newest, checked, tuple(faults), unchecked, len(outside), anchored
         )
+
+
+def _report(session: Session, digest: str) -> Any:
+    """Content of a report, None if it is gone or was altered, which is found elsewhere."""
+    content = report_content(session, digest)
+    if content is None or digest_bytes(content.encode()) != digest:
+        return None
+    return load_json(content)
 
 
 def _metered(events: Iterator[Entry], total: int, meter: Meter) -> Iterator[Entry]:

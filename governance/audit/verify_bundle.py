@@ -32,7 +32,7 @@ from decimal import Decimal
 from hashlib import sha256
 from operator import mul
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 FORMAT = 1
 KIND = "clip-governance-bundle"
@@ -635,7 +635,7 @@ TRANSITIONS = {
 # What concerns the file of a case and not the case itself; possible in every state.
 ALWAYS = ("attached", "held", "hold_lifted", "redacted")
 
-# permission → roles that have it
+# permission → roles that have it, where a policy does not name others
 PERMISSIONS = {
     "actor.manage": {"admin"},
     "actor.rotate-own-key": {"admin", "approver", "auditor", "compliance", "mlops"},
@@ -649,6 +649,8 @@ PERMISSIONS = {
     "attachment.export": {"admin", "approver", "auditor", "compliance"},
     "report.export": {"admin", "approver", "auditor", "compliance", "mlops"},
     "request.break-glass": {"admin"},
+    "request.override": {"admin"},
+    "version.override": {"admin"},
     "model.register": {"admin", "mlops"},
     "dataset.add": {"admin", "compliance", "mlops"},
     "request.file": {"admin", "compliance"},
@@ -706,7 +708,8 @@ ACTIVE = {"applied", "released", "closed"}
 CAN_JOIN = ACTIVE | {"approved", "reinstated"}
 ENDED = {"rejected", "withdrawn", "closed"}
 
-_ALIAS_OF = {"version.promoted": "champion", "version.nominated": "candidate"}
+# What somebody must always be able to do.
+ESSENTIAL = ("policy.adopt", "actor.manage", "request.decide")
 # First words of actions whose subjects are something else: what was read out of them.
 _ELSEWHERE = {"attachment", "bundle", "report"}
 # Events that change nothing that is followed here.
@@ -731,6 +734,7 @@ class Case:
         self.prepared_by: Optional[str] = None
         self.projector: Optional[str] = None
         self.report: Optional[str] = None
+        self.reports: List[str] = []
         self.approvers: List[str] = []
         self.approved: Optional[str] = None
         self.held = False
@@ -766,10 +770,12 @@ class Replay:
         cases: by request.
         said: records that the events announce, by kind, each with its owner, in order.
         loud: what everybody who reads the bundle must know.
+        content_of: content of a report by its digest; None if it cannot be read, which step 9 says.
     """
 
     KINDS = (
         "decisions",
+        "overrides",
         "projectors",
         "reports",
         "versions",
@@ -780,7 +786,8 @@ class Replay:
         "texts",
     )
 
-    def __init__(self, complete: bool) -> None:
+    def __init__(self, complete: bool, content_of: Callable[[str], Any] = lambda _: None) -> None:
+        self.content_of = content_of
         self.cases: Dict[int, Case] = {}
         self.roles: Dict[str, Set[str]] = {}
         self.rules: Dict[str, Any] = {}
@@ -813,8 +820,20 @@ class Replay:
         roles, permission = self.roles.get(event.actor, set()), self._permission(event)
         if permission is None and not roles:
             yield f"{event.actor} had no role"
-        elif permission is not None and not PERMISSIONS[permission] & roles:
+        elif permission is not None and not self.may(permission) & roles:
             yield f"{event.actor} had no role for {permission}"
+
+    def may(self, permission: str) -> Set[str]:
+        """Roles that have a permission under the policy in force."""
+        named = self.rules.get("roles", {}).get(permission)
+        return PERMISSIONS[permission] if named is None else set(named)
+
+    def _helpless(self) -> Iterator[str]:
+        held = set().union(*self.roles.values())
+        for permission in ESSENTIAL:
+            if not self.may(permission) & held:
+                yield f"nobody who was active could do {permission} any more"
+                return
 
     def _permission(self, event: Event) -> Optional[str]:
         if event.action == "actor.key_rotated":
@@ -897,6 +916,7 @@ class Replay:
                 yield "nobody deactivates themselves"
             self.roles[name] = set()
             self._inactive.add(name)
+            yield from self._helpless()
 
     def _adopt(self, event: Event) -> Iterator[str]:
         facts, content = event.payload["policy"], event.payload["content"]
@@ -904,8 +924,17 @@ class Replay:
             yield "the policy has another digest than the event says"
         if facts["adopted_by"] != event.actor:
             yield f"it was adopted by {event.actor}, not {facts['adopted_by']}"
+        check_policy(content)
+        if content["release"]["production"] != self.production and self._newest:
+            yield "it names another production alias, although models are served already"
         self.rules, self.policy = content, facts["digest"]
         self.said["policies"].append((self.policy, content))
+        yield from self._helpless()
+
+    @property
+    def production(self) -> str:
+        """Alias of the version that is served."""
+        return str(self.rules["release"]["production"]) if self.rules else "champion"
 
     # Models and versions
 
@@ -916,7 +945,7 @@ class Replay:
         yield from self._say(event, "models", name, facts)
         yield from self._register(event, name, event.payload["version"])
         number = event.payload["version"]["number"]
-        self._aliases[name, "champion"] = number
+        self._aliases[name, self.production] = number
         self._versions[name, number].served = True
 
     def _release(self, event: Event, name: str) -> Iterator[str]:
@@ -938,7 +967,7 @@ class Replay:
             version = self._named(model, number, payload)
             if version is not None:
                 yield from self._report(event, version, payload["report"])
-        elif action in _ALIAS_OF:
+        elif action in ("version.promoted", "version.nominated"):
             yield from self._alias(event, model, number)
         elif action == "version.export_intended":
             self._named(model, number, payload)
@@ -989,7 +1018,8 @@ class Replay:
 
     def _alias(self, event: Event, model: str, number: int) -> Iterator[str]:
         """An alias that goes from one version to another: nothing that is forgotten may come back with it."""
-        payload, alias = event.payload, _ALIAS_OF[event.action]
+        payload = event.payload
+        alias = self.production if event.action == "version.promoted" else "candidate"
         version, before = self._versions[model, number], self._aliases.get((model, alias))
         if (payload["alias"], payload["to"]) != (alias, number):
             raise ValueError("another alias or version")
@@ -1002,17 +1032,20 @@ class Replay:
             yield f"it holds request {min(version.members - active)}, which was not active"
         if alias == "candidate" and active - version.members:
             yield f"it lacks request {min(active - version.members)}, which was active"
-        if alias == "champion":
+        if alias != "candidate":
             if self._complete and before is not None:
                 lost = self._versions[model, before].members & active - version.members
                 if lost:
                     yield f"it brings request {min(lost)} back, which was not reinstated"
-            yield from self._admitted(version, payload, before is None or before < number)
+            yield from self._admitted(event, number, version, before is None or before < number)
             version.served = True
         self._aliases[model, alias] = number
 
-    def _admitted(self, version: Version, payload: Dict[str, Any], forward: bool) -> Iterator[str]:
+    def _admitted(
+        self, event: Event, number: int, version: Version, forward: bool
+    ) -> Iterator[str]:
         """A version is served after its gates, by going back to it, or at once if it only drops a request."""
+        payload = event.payload
         if payload.get("rollback"):
             if not version.served:
                 yield "it was never served, so nobody could go back to it"
@@ -1023,22 +1056,16 @@ class Replay:
             if self._complete and not version.dropped:
                 yield "it was promoted without its gates"
             return
-        if payload["report_digests"] != version.reports:
-            yield "its gates were held against other reports than its own"
         if payload["policy_digest"] != self.policy:
             yield "its gates are those of another policy than that of that time"
-        limits = {
-            "retain drop": self.rules["gates"]["max_retain_drop"],
-            "forget accuracy": self.rules["gates"]["max_forget_accuracy"],
+        kinds = {
+            n: (self.cases[n].scopes(), self.cases[n].facts["basis"])
+            for n in sorted(version.members)
         }
-        for gate in payload["gates"]:
-            limit = limits[gate["name"]]
-            if (
-                gate["passed"] is not True
-                or gate["limit"] != limit
-                or not gate["value"] <= limit + 1e-9
-            ):
-                yield f"the gate {gate['name']} was not passed, or not the policy's"
+        yield from self._judged(
+            event, f"version {number}", version.reports, version.digest, "version.override",
+            lambda contents: version_gates(contents, self.rules["gates"], kinds),
+        )  # fmt: skip
 
     # Requests
 
@@ -1098,11 +1125,12 @@ class Replay:
             if facts["prepared_by"] != event.actor:
                 yield f"it was prepared by {event.actor}, not {facts['prepared_by']}"
             case.prepared_by, case.projector = event.actor, facts["digest"]
-            case.report = report["digest"]
+            case.report, case.reports = report["digest"], []
             case.approvers, case.approved = [], None
             yield from self._say(event, "projectors", number, facts)
         elif payload["projector_digest"] != case.projector:
             yield "the report is about another projector than the newest"
+        case.reports.append(report["digest"])
         if report["purpose"] != ("prepare" if action == "prepared" else "evaluate"):
             yield f"the report is of the kind {report['purpose']}"
         yield from self._say(event, "reports", event.subject, report)
@@ -1115,7 +1143,7 @@ class Replay:
             return
         if (number in version.members) is (action == "reinstated"):
             yield f"that version {'holds' if action == 'reinstated' else 'lacks'} the request"
-        if action == "released" and self._aliases.get((case.model, "champion")) != named:
+        if action == "released" and self._aliases.get((case.model, self.production)) != named:
             yield "that version was not served"
         if action == "reinstated":
             version.dropped = True
@@ -1158,6 +1186,49 @@ class Replay:
             case.approved = case.projector
             if given < needed and not facts["break_glass"]:
                 yield f"{given} approved, but the policy demanded {needed}"
+        kind = (case.scopes(), case.facts["basis"])
+        yield from self._judged(
+            event, f"request {number}", case.reports, case.projector, "request.override",
+            lambda contents: request_gates(contents, self.rules["gates"], kind),
+        )  # fmt: skip
+
+    def _judged(
+        self,
+        event: Event,
+        name: str,
+        reports: List[str],
+        about: Optional[str],
+        permission: str,
+        compute: Callable[[List[Any]], List[Dict[str, Any]]],
+    ) -> Iterator[str]:
+        """The gates are those that the reports and the policy give; what failed was overridden by who may."""
+        payload = event.payload
+        if payload["report_digests"] != reports:
+            yield "its gates were held against other reports than its own"
+            return
+        contents = [self.content_of(value) for value in reports]
+        if None not in contents and payload["gates"] != compute(contents):
+            yield "its gates are not those that its reports and the policy give"
+        failing = [gate for gate in payload["gates"] if gate["passed"] is not True]
+        if "override" not in payload:
+            if failing:
+                yield f"the gate {failing[0]['name']} was not passed, and nobody overrode it"
+            return
+        override = payload["override"]
+        self.said["overrides"].append((event.subject, override))
+        if (override["actor"], override["about"]) != (event.actor, about):
+            yield "the override is somebody else's, or of something else"
+        if override["gates"] != failing or not failing:
+            yield "the override is of other gates than those that failed"
+        if not override["reason"].strip():
+            yield "an override needs a reason"
+        if not self.may(permission) & self.roles.get(event.actor, set()):
+            yield f"{event.actor} had no role for {permission}"
+        gates = "; ".join(describe_gate(gate) for gate in failing)
+        self.loud.append(
+            f"OVERRIDE: {event.actor} let {name} pass although {gates} (event {event.seq}, {event.at[:10]}): "
+            f"{override['reason']}"
+        )
 
     def _texts(self, event: Event) -> None:
         for text in event.payload.get("texts", ()):
@@ -1169,6 +1240,171 @@ def quorum(rules: Dict[str, Any], case: Case) -> int:
     table = rules["quorum"]
     numbers = [table["default"], table["basis"].get(case.facts["basis"], 0)]
     return int(max(numbers + [table["scope"].get(scope, 0) for scope in case.scopes()]))
+
+
+# Limits of a policy and the names of their gates: on what is left of one request, and on what an edit costs.
+OWN = {
+    "max_forget_accuracy": "forget accuracy",
+    "max_paraphrase": "paraphrase",
+    "max_relearning": "relearning",
+    "max_probe_auc": "probe AUC",
+}
+WHOLE = {
+    "max_retain_drop": "retain drop",
+    "max_class_drop": "worst class drop",
+    "max_guard_drop": "guard drop",
+    "max_prompts_lost": "prompts lost",
+}
+SCOPES = ("class", "class-in-domain", "domain")
+Kind = Tuple[List[str], str]
+"""Scopes of a request's targets, and its legal basis."""
+
+
+def check_policy(rules: Any) -> None:
+    """Raise ValueError unless the content of a policy has the form that this verifier reads."""
+    if set(rules) != {"format", "gates", "quorum", "roles", "release", "retention"}:
+        raise ValueError("a policy with other parts")
+    gates = rules["gates"]
+    tables = [gates, *gates["scope"].values(), *gates["basis"].values()]
+    if not set(gates["scope"]) <= set(SCOPES):
+        raise ValueError("limits for an unknown scope")
+    for number, table in enumerate(tables):
+        for name, value in table.items():
+            if number == 0 and name in ("scope", "basis"):
+                continue
+            if (
+                (name not in OWN and name not in WHOLE)
+                or type(value) not in (int, float)
+                or not 0 <= value <= 1
+            ):
+                raise ValueError(f"the limit {name!r:.40} is none")
+    for name, roles in rules["roles"].items():
+        if name not in PERMISSIONS or not isinstance(roles, list) or not roles:
+            raise ValueError(f"the roles of {name!r:.40} are none")
+    if not isinstance(rules["release"]["production"], str):
+        raise ValueError("the production alias is no text")
+
+
+def limit_of(gates: Dict[str, Any], key: str, kind: Optional[Kind]) -> Optional[Tuple[float, str]]:
+    """Limit and the rule that sets it: of each target its special rules, or the general one; the strictest counts."""
+    general = [(gates[key], "gates")] if key in gates else []
+    if kind is None:
+        return general[0] if general else None
+    scopes, basis = kind
+    found: List[Tuple[float, str]] = []
+    for scope in scopes:
+        rules = [("scope", scope), ("basis", basis)]
+        special = [(part, name) for part, name in rules if key in gates[part].get(name, {})]
+        found += [
+            (gates[part][name][key], f"gates.{part}.{name}") for part, name in special
+        ] or general
+    return min(found or general, default=None)
+
+
+def request_gates(contents: List[Any], gates: Dict[str, Any], kind: Kind) -> List[Dict[str, Any]]:
+    """Every report on a preparation, held against the limits of its request."""
+    partial = any(content["strength"] < 1 for content in contents)
+    names = WHOLE if partial else {**OWN, **WHOLE}
+    limits = {key: limit_of(gates, key, kind) for key in names}
+    measured = []
+    for content in contents:
+        after = content["after"]["forget_accuracy"]
+        rest = {"max_forget_accuracy": after, **attacks(content["assessment"]["after"])}
+        measured.append((content["dataset"]["name"], {**costs(content), **rest}))
+    return held(limits, names, measured, None)
+
+
+def version_gates(
+    contents: List[Any], gates: Dict[str, Any], kinds: Dict[int, Kind]
+) -> List[Dict[str, Any]]:
+    """Every report on a version: what is left of each request by its limits, what is lost by the most generous."""
+    made: List[Dict[str, Any]] = []
+    for request, kind in kinds.items():
+        entries = [
+            (content["dataset"]["name"], entry) for content in contents for entry in content["requests"]
+            if entry["active"] and entry["request"] == request
+        ]  # fmt: skip
+        if any(entry["strength"] != 1 for _, entry in entries):
+            continue
+        limits = {key: limit_of(gates, key, kind) for key in OWN}
+        measured = [
+            (place, {"max_forget_accuracy": entry["after"], **attacks(entry.get("attacks") or {})})
+            for place, entry in entries
+        ]
+        made += held(limits, OWN, measured, request)
+    whole = {}
+    for key in WHOLE:
+        of = [limit_of(gates, key, kind) for kind in kinds.values()] or [limit_of(gates, key, None)]
+        whole[key] = max((limit for limit in of if limit is not None), default=None)
+    return made + held(whole, WHOLE, [(c["dataset"]["name"], costs(c)) for c in contents], None)
+
+
+def held(
+    limits: Dict[str, Optional[Tuple[float, str]]],
+    names: Dict[str, str],
+    measured: List[Tuple[str, Dict[str, Any]]],
+    request: Optional[int],
+) -> List[Dict[str, Any]]:
+    """A gate for each figure that was measured, and one for each limit whose figure was measured nowhere."""
+    made = []
+    for key, name in names.items():
+        limit = limits[key]
+        if limit is None:
+            continue
+        found: List[Tuple[Optional[str], Any]] = [
+            (place, figures[key]) for place, figures in measured if figures.get(key) is not None
+        ]
+        nowhere: List[Tuple[Optional[str], Any]] = [(None, None)]
+        for place, value in found or nowhere:
+            made.append(
+                {
+                    "name": name,
+                    "value": value,
+                    "limit": limit[0],
+                    "rule": limit[1],
+                    "dataset": place,
+                    "request": request,
+                    "passed": value is not None and value <= limit[0] + 1e-9,
+                }
+            )
+    return made
+
+
+def costs(content: Any) -> Dict[str, Any]:
+    """What an edit costs, from a report."""
+    before, after = content["before"], content["after"]
+    was, now = before["retain_accuracy"], after["retain_accuracy"]
+    kept, keeps = before.get("retain_per_class") or {}, after.get("retain_per_class") or {}
+    guards = [g["before"]["value"] - g["after"]["value"] for g in content.get("guard", [])]
+    return {
+        "max_retain_drop": None if was is None or now is None else was - now,
+        "max_class_drop": max((kept[label] - keeps[label] for label in kept), default=None),
+        "max_guard_drop": max(guards, default=None),
+        "max_prompts_lost": content["capacity"]["lost"],
+    }
+
+
+def attacks(view: Any) -> Dict[str, Any]:
+    """What attacks find; of those with five labelled images the strongest counts, less its false alarms."""
+    words, probe = view.get("paraphrase"), view.get("probe_auc")
+    gains = [
+        a["recovered"] - a["false_alarms"] for a in view.get("relearning") or [] if a["shots"] == 5
+    ]
+    return {
+        "max_paraphrase": None if words is None else words["max"]["value"],
+        "max_relearning": max(gains, default=None),
+        "max_probe_auc": None if probe is None else probe["value"],
+    }
+
+
+def describe_gate(gate: Dict[str, Any]) -> str:
+    """Words on a gate that failed."""
+    name = (
+        gate["name"] if gate["request"] is None else f"{gate['name']} of request {gate['request']}"
+    )
+    if gate["value"] is None:
+        return f"{name} was not measured"
+    return f"{name} was {gate['value']:.3f}, more than {gate['limit']:.3f}"
 
 
 def number_of(name: str) -> int:
@@ -1246,6 +1482,7 @@ class Records:
         self.arrays = Arrays(package)
         self.requests = package.json("requests.json")
         self.decisions = package.json("decisions.json")
+        self.overrides = package.json("overrides.json")
         self.projectors = package.json("projectors.json")
         self.versions = package.json("versions.json")
         self.models = package.json("models.json")
@@ -1283,6 +1520,10 @@ class Records:
             "decisions.json": (
                 said["decisions"],
                 [(row["request"], row["facts"]) for row in self.decisions],
+            ),
+            "overrides.json": (
+                said["overrides"],
+                [(row["subject"], row["facts"]) for row in self.overrides],
             ),
             "projectors.json": (
                 said["projectors"],
@@ -1952,7 +2193,7 @@ class Verification:
         except MALFORMED as error:
             raise Unreadable(f"{MANIFEST} lacks what a bundle must say: {error}") from None
         self.keys = Keys()
-        self.replay = Replay(self.complete)
+        self.replay = Replay(self.complete, self._content)
         self.heads: Dict[str, Head] = {}
         self.roots: Dict[int, bytes] = {}
         self._exporter: Dict[str, Key] = {}
@@ -2118,6 +2359,13 @@ class Verification:
                     raise Broken(f"{name} cannot be read: {error}") from None
         self._numbers: List[int] = []
 
+    def _content(self, value: str) -> Any:
+        name = f"reports/{raw_digest(value).hex()}.json"
+        if name not in self.package.sizes:
+            return None
+        data = self.package.read(name)
+        return parse(data) if digest(data) == value else None
+
     def _along(self, event: Event) -> None:
         self._numbers.append(event.seq)
         try:
@@ -2196,7 +2444,7 @@ class Verification:
         expected = [{"name": MANIFEST, "digest": {"sha256": self.package.digest_of(MANIFEST)[7:]}}]
         if statement["subject"] != expected or statement["predicateType"] != BUNDLE_PREDICATE:
             raise Broken("the signature is about another manifest")
-        if not PERMISSIONS["audit.export"] & self.replay.roles.get(actor, set()):
+        if not self.replay.may("audit.export") & self.replay.roles.get(actor, set()):
             step.fail(f"{actor} had no role for audit.export")
         self._exporter = {key.key_id: key}
         step.said.append(f"exported by {actor}, key {short(key.key_id)}")

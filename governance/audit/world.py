@@ -1,5 +1,6 @@
 """What the log says there is, as far as later events depend on it; grows with the records, not with the events."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ class Case:
 
     Attributes:
         projector, report: digests of the newest preparation, which a decision must be about.
+        reports: of every report on that preparation.
         approvers: who approved that preparation.
         approved: digest of the projector that is approved, None after a new preparation.
         texts: private texts that were announced, of which the first `erased` were erased.
@@ -37,6 +39,7 @@ class Case:
     prepared_by: str | None = None
     projector: str | None = None
     report: str | None = None
+    reports: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     approved: str | None = None
     held: bool = False
@@ -77,6 +80,7 @@ class World:
         retired: key id → when it was retired.
         intents: subjects of the open intents and who had them, by the digest of their event.
         at: time of the event before.
+        report_of: content of a report by its digest, None if it is gone or was altered.
     """
 
     cases: dict[int, Case] = field(default_factory=dict)
@@ -92,6 +96,7 @@ class World:
     policy: Policy = field(default_factory=Policy)
     policy_digest: str | None = None
     at: str = ""
+    report_of: Callable[[str], Any] = lambda _: None
 
     def enter(self, number: int, case: Case, state: State) -> None:
         """Let a request be in a state."""
@@ -101,6 +106,10 @@ class World:
             active.add(number)
         else:
             active.discard(number)
+
+    def served(self, model: str) -> int | None:
+        """Number of the version that is served."""
+        return self.aliases.get((model, self.policy.production))
 
     def named(self, model: str, payload: Any) -> Version:
         """The version that a payload names by number and digest.

@@ -162,9 +162,9 @@ def print_case(invocation: Invocation, number: int, verb: str) -> None:
 
 def _redact_due(invocation: Invocation, dry_run: bool) -> str | None:
     from governance.ledger.lookup import find_request
+    from governance.ledger.rules import current
     from governance.reports.records import listed_record
     from governance.workflow import cases
-    from governance.workflow.policies import current
 
     left = None
     if dry_run:

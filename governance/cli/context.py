@@ -272,6 +272,29 @@ dataset_option = click.option(
 )
 
 
+_OVERRIDE = click.option(
+    "--override", is_flag=True,
+    help="Although a gate fails. Needs --reason and a role that the policy names; every report says so.",
+)  # fmt: skip
+_OVERRIDE_REASON = click.option("--reason", help=f"Of an override. {FOR_EVER}")
+
+
+def override_options(command: Command) -> Command:
+    """Add the options of an override."""
+    return _OVERRIDE(_OVERRIDE_REASON(command))
+
+
+def override_reason(override: bool, reason: str | None) -> str | None:
+    """The reason of an override, None if there is none."""
+    if override and reason is None:
+        raise click.UsageError("--override needs --reason: why it may pass although a gate fails")
+    if reason is not None and not override:
+        raise click.UsageError(
+            "--reason is for --override; what is kept erasable goes into --comment"
+        )
+    return reason
+
+
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
     """Print rows in columns."""
     from tabulate import tabulate

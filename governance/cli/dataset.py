@@ -17,8 +17,8 @@ def dataset() -> None:
 @click.argument("name")
 @click.argument("location", type=click.Path(path_type=Path))
 @click.option(
-    "--role", type=click.Choice(["eval", "prototypes"]), default="eval", show_default=True,
-    help="To measure with; one of prototypes never scores.",
+    "--role", type=click.Choice(["eval", "prototypes", "guard"]), default="eval", show_default=True,
+    help="To measure with; prototypes never score; guard: classes that no label space names, measured with every edit.",
 )  # fmt: skip
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded.")
 @common

@@ -136,16 +136,15 @@ def _check_used(kinds: tuple[str, ...], of: tuple[str, ...], given: dict[str, An
 
 
 def _print_measured(invocation: Invocation, number: int, report_id: int, title: str) -> None:
+    from governance.ledger.judgement import judge_request
+    from governance.ledger.lookup import find_request
     from governance.ledger.tables import Report
     from governance.reports.records import report_record
-    from governance.workflow.gates import gates_of
-    from governance.workflow.policies import current
 
     record = request_of(invocation, number)
     with invocation.ledger.read() as session:
         report = report_record(session.get_one(Report, report_id))
-        rules, _ = current(session)
-    gates = [gate.to_dict() for gate in gates_of(report, rules.gates)]
+        gates = judge_request(session, find_request(session, number)).to_dict()["gates"]
     projector = record["projector"]
     settings, used = projector["recipe"]["hyperparameters"], report["capacity"]
 

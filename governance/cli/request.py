@@ -12,12 +12,15 @@ from governance.cli.context import (
     Invocation,
     common,
     model_option,
+    override_options,
+    override_reason,
     pass_invocation,
     table,
 )
 from governance.cli.prepare import evaluate, prepare
 from governance.cli.show import (
     break_glass_line,
+    override_line,
     print_gates,
     print_report,
     print_request,
@@ -156,26 +159,24 @@ def list_(
 @pass_invocation
 def show(invocation: Invocation, number: int) -> None:
     """Show request ID, and the figures of its newest preparation."""
+    from governance.ledger.judgement import judge_request
     from governance.ledger.lookup import find_request
     from governance.reports.records import report_record, request_record
-    from governance.workflow.gates import gates_of
-    from governance.workflow.policies import current
 
     with invocation.ledger.read() as session:
-        rules, _ = current(session)
         row = find_request(session, number)
         record = request_record(row)
         report = report_record(row.projector.report) if row.projector else None
+        gates = judge_request(session, row).to_dict()["gates"]
 
     def print_() -> None:
         print_request(record)
         if report is not None:
             click.echo(describe_capacity(report["capacity"]))
             print_report(report)
-            gates = gates_of(report, rules.gates)
-            print_gates([gate.to_dict() for gate in gates], report["strength"])
+            print_gates(gates, report["strength"])
 
-    invocation.emit(record | {"report": report}, print_)
+    invocation.emit(record | {"report": report, "gates": gates}, print_)
 
 
 @request.command()
@@ -189,6 +190,7 @@ def show(invocation: Invocation, number: int) -> None:
     "--break-glass", is_flag=True,
     help="As an admin, in an emergency: without four eyes and quorum. Needs --comment; every report says so.",
 )  # fmt: skip
+@override_options
 @common
 @pass_invocation
 def approve(
@@ -197,15 +199,19 @@ def approve(
     comment: str | None,
     projector: str | None,
     break_glass: bool,
+    override: bool,
+    reason: str | None,
 ) -> None:
     """Approve the projector and report of request ID, as somebody who neither filed nor prepared it.
 
-    It is approved once as many people have approved it as the policy demands.
+    It is approved once as many people have approved it as the policy demands. A gate of the policy that fails on any
+    report on the preparation refuses it, unless somebody who may overrides it.
     """
     from governance.workflow import requests
 
+    why = override_reason(override, reason)
     done = requests.approve(
-        invocation.ledger, invocation.acting, number, comment, projector, break_glass
+        invocation.ledger, invocation.acting, number, comment, projector, break_glass, why
     )
     verb = "Approved" if done.complete or break_glass else str(done)
     _print_changed(invocation, number, verb)
@@ -290,6 +296,8 @@ def _print_changed(invocation: Invocation, number: int, verb: str) -> None:
     def show() -> None:
         if record["break_glass"]:
             click.echo(break_glass_line([number]))
+        for entry in record["overrides"]:
+            click.echo(override_line(entry))
         click.echo(
             f"{verb} request {number}; it is {record['state']}, due {record['due_at'][:10]}."
         )

@@ -10,6 +10,7 @@ from governance.cli.context import Invocation, fraction, table
 from governance.digests import short
 from governance.reports.leakage import leakage
 from governance.reports.words import describe_approvals
+from governance.unlearning.gates import NEEDS, describe
 from governance.unlearning.targets import Target, describe_all
 
 WIDTH = 100
@@ -89,18 +90,41 @@ def print_members(report: Mapping[str, Any]) -> None:
 
 
 def print_gates(gates: Sequence[Mapping[str, Any]], strength: float = 1) -> None:
-    """Gates of a report, one line; another one if a partial strength is not held to the forget gate."""
-    words = [
-        f"{gate['name']} {gate['value']:.3f} "
-        f"{'≤' if gate['passed'] else '>'} {gate['limit']:.3f} "
-        f"{'passed' if gate['passed'] else 'FAILED'}"
+    """Every gate with its limit and the rule that sets it; a line if a partial strength is not held to some."""
+    if not gates:
+        click.echo("Gates: none apply")
+        return
+    failed = sum(not gate["passed"] for gate in gates)
+    click.echo(f"Gates: {f'{failed} of {len(gates)} FAILED' if failed else 'all passed'}")
+    rows = [
+        (
+            gate["name"]
+            if gate["request"] is None
+            else f"{gate['name']}, request {gate['request']}",
+            gate["dataset"] or "–",
+            "not measured" if gate["value"] is None else f"{gate['value']:.3f}",
+            f"≤ {gate['limit']:.3f}",
+            "passed" if gate["passed"] else "FAILED",
+            gate["rule"],
+        )
         for gate in gates
     ]
-    click.echo(f"Gates: {'; '.join(words) or 'none apply'}")
+    table(rows, ["gate", "data set", "value", "limit", "", "set by"])
+    for name in dict.fromkeys(gate["name"] for gate in gates if gate["value"] is None):
+        click.echo(f"To measure {name} it takes {NEEDS[name]}.")
     if strength < 1:
         click.echo(
-            f"Forget accuracy is not gated at strength {strength:g}: a rest is meant to stay."
+            f"What is left of it is not gated at strength {strength:g}: a rest is meant to stay."
         )
+
+
+def override_line(override: Mapping[str, Any]) -> str:
+    """The warning that stands wherever something is shown that passed in spite of its gates."""
+    gates = "; ".join(describe(gate) for gate in override["gates"])
+    return (
+        f"!!! OVERRIDE: {override['actor']} let {override['subject']} pass on {override['overridden_at'][:10]} "
+        f"although {gates}. Reason: {override['reason']} !!!"
+    )
 
 
 def request_of(invocation: Invocation, number: int) -> dict[str, Any]:
@@ -148,6 +172,8 @@ def print_request(record: Mapping[str, Any]) -> None:
         rows.append((f"attachment {file['number']}", _file(file)))
     if record["break_glass"]:
         click.echo(break_glass_line([record["id"]]))
+    for entry in record["overrides"]:
+        click.echo(override_line(entry))
     table(rows, [])
 
 

@@ -12,10 +12,18 @@ from governance.cli.context import (
     common,
     dataset_option,
     model_option,
+    override_options,
+    override_reason,
     pass_invocation,
     table,
 )
-from governance.cli.show import break_glass_line, print_gates, print_members, print_report
+from governance.cli.show import (
+    break_glass_line,
+    override_line,
+    print_gates,
+    print_members,
+    print_report,
+)
 from governance.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -42,7 +50,8 @@ def list_(invocation: Invocation, model: str | None) -> None:
         records = [version_record(session, row) for row in rows]
     cells = [
         (r["version"], ", ".join(map(str, r["active_requests"])) or "–",
-         ", ".join([*r["aliases"], *(["BREAK GLASS"] if r["break_glass"] else [])]),
+         ", ".join([*r["aliases"], *(["BREAK GLASS"] if r["break_glass"] else []),
+                    *(["OVERRIDE"] if r["overrides"] else [])]),
          r["created_by"], r["created_at"][:10], r["digest"])
         for r in records
     ]  # fmt: skip
@@ -88,19 +97,19 @@ def diff(invocation: Invocation, before: int, after: int, model: str | None) -> 
 @pass_invocation
 def evaluate(invocation: Invocation, number: int, model: str | None, dataset: str | None) -> None:
     """Measure version N on a data set."""
+    from governance.ledger.judgement import gates_of_report
+    from governance.ledger.rules import current
     from governance.ledger.tables import Report
     from governance.reports.records import report_record
     from governance.workflow import versions
-    from governance.workflow.gates import gates_of
-    from governance.workflow.policies import current
 
     report_id = versions.evaluate_version(
         invocation.tools, invocation.acting, model, number, dataset
     )
     with invocation.ledger.read() as session:
-        report = report_record(session.get_one(Report, report_id))
-        rules, _ = current(session)
-    gates = [gate.to_dict() for gate in gates_of(report, rules.gates)]
+        row = session.get_one(Report, report_id)
+        report = report_record(row)
+        gates = [gate.to_dict() for gate in gates_of_report(current(session)[0], row)]
 
     def print_() -> None:
         print_report(report)
@@ -112,11 +121,16 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
 
 @version.command()
 @click.argument("number", metavar="N", type=NUMBER)
+@override_options
 @model_option
 @common
 @pass_invocation
-def promote(invocation: Invocation, number: int, model: str | None) -> None:
-    """Serve version N: alias champion, if it passes the gates of the policy.
+def promote(
+    invocation: Invocation, number: int, override: bool, reason: str | None, model: str | None
+) -> None:
+    """Serve version N: the production alias (champion), if it passes the gates of the policy.
+
+    A gate that fails on any report on the version refuses it, unless somebody who may overrides it.
 
     The head of the log's tree after that is signed and carried to the workspace, MLflow and the configured anchors.
     """
@@ -128,6 +142,7 @@ def promote(invocation: Invocation, number: int, model: str | None) -> None:
         invocation.acting,
         model,
         number,
+        override_reason(override, reason),
     )
     invocation.carry_heads()
     print_version(invocation, name, number, "Promoted: ")
@@ -283,6 +298,7 @@ def print_version(
     invocation: Invocation, model: str | None, number: int, verb: str, lost: list[int] | None = None
 ) -> None:
     """Print a version, what it forgets and what it brings back."""
+    from governance.ledger.judgement import judge_version
     from governance.ledger.lookup import find_model, find_request, find_version
     from governance.reports.records import report_record, request_record, version_record
 
@@ -291,7 +307,8 @@ def print_version(
         record = version_record(session, row)
         reports = [report_record(report) for report in row.reports]
         back = [request_record(find_request(session, gone)) for gone in lost or []]
-    record |= {"reports": reports, "reinstated_requests": [r["id"] for r in back]}
+        gates = judge_version(session, row).to_dict()["gates"]
+    record |= {"reports": reports, "gates": gates, "reinstated_requests": [r["id"] for r in back]}
 
     def print_() -> None:
         active = ", ".join(map(str, record["active_requests"])) or "none"
@@ -299,11 +316,15 @@ def print_version(
         click.echo(f"{verb}{record['model']} version {number} ({names}); active requests: {active}")
         if record["break_glass"]:
             click.echo(break_glass_line(record["break_glass"]))
+        for entry in record["overrides"]:
+            click.echo(override_line(entry))
         click.echo(f"edited: {' and '.join(record['sides']) or 'nothing'}")
         click.echo(f"digest {record['digest']}")
         for gone in back:
             click.echo(f"Recognisable again: {gone['scope']} (request {gone['id']}, reinstated)")
         for report in reports:
             print_members(report)
+        if gates:
+            print_gates(gates)
 
     invocation.emit(record, print_)

@@ -14,6 +14,7 @@ from governance.ledger.tables import (
     Decision,
     Model,
     ModelVersion,
+    Override,
     PolicyRecord,
     PrivateText,
     ProjectorRecord,
@@ -149,6 +150,17 @@ def decision_facts(decision: Decision) -> Facts:
         "policy_digest": decision.policy_digest,
         "break_glass": decision.break_glass,
         "comment": decision.comment.commitment if decision.comment else None,
+    }
+
+
+def override_facts(override: Override) -> Facts:
+    """Who let what pass although which gates failed, and why."""
+    return {
+        "about": override.about,
+        "actor": override.actor,
+        "reason": override.reason,
+        "gates": override.gates,
+        "overridden_at": override.overridden_at.isoformat(),
     }
 
 

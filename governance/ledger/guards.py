@@ -26,6 +26,7 @@ _IMMUTABLE_KEYS: _Keys = {
     "projectors": [("id",)],
     "evaluation_reports": [("id",)],
     "decisions": [("id",)],
+    "overrides": [("id",)],
     "model_versions": [("id",), ("model_id", "number")],
     "version_members": [("version_id", "request_id"), ("rowid",)],
     "notices": [("id",), ("kind", "subject", "occasion")],

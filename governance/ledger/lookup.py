@@ -21,9 +21,11 @@ from governance.ledger.tables import (
     Event,
     Model,
     ModelVersion,
+    Override,
     PolicyRecord,
     PrivateText,
     ProjectorRecord,
+    Report,
     Request,
     RequestTarget,
     VersionMember,
@@ -197,6 +199,7 @@ def find_dataset(
 _USES = {
     DatasetRole.EVAL: ("evaluate on", "--dataset"),
     DatasetRole.PROTOTYPES: ("make prototypes from", "--prototype-dataset"),
+    DatasetRole.GUARD: ("guard", "--guard"),
 }
 
 
@@ -332,6 +335,31 @@ def broke_glass(member: VersionMember) -> bool:
         for decision in member.request.decisions
         if decision.projector_id == member.projector_id
     )
+
+
+def report_content(session: Session, digest: str) -> str | None:
+    """Content of a report by its digest."""
+    return session.scalars(select(Report.content).where(Report.digest == digest).limit(1)).first()
+
+
+def overrides_of_request(session: Session, request: Request) -> list[Override]:
+    """Approvals of a request in spite of gates that failed, of former preparations too, oldest first."""
+    query = select(Override).where(Override.request_id == request.id)
+    return list(session.scalars(query.order_by(Override.id)))
+
+
+def overrides_of_version(session: Session, version: ModelVersion) -> list[Override]:
+    """Promotions of a version in spite of gates that failed, and such approvals of what it holds, oldest first."""
+    held = {(member.request_id, member.projector.digest) for member in version.members}
+    of = or_(
+        Override.version_id == version.id,
+        Override.request_id.in_([member.request_id for member in version.members]),
+    )
+    return [
+        row
+        for row in session.scalars(select(Override).where(of).order_by(Override.id))
+        if row.request_id is None or (row.request_id, row.about) in held
+    ]
 
 
 def session_of(row: Base) -> Session:

@@ -267,7 +267,7 @@ class Report(Base):
     version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"), index=True)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
     content: Mapped[str] = mapped_column(Text)
-    digest: Mapped[str] = mapped_column(Digest)
+    digest: Mapped[str] = mapped_column(Digest, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     dataset: Mapped[Dataset] = relationship()
@@ -293,6 +293,27 @@ class Decision(Base):
     decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     comment: Mapped[PrivateText | None] = relationship()
+
+
+class Override(Base):
+    """An approval or a promotion in spite of gates that failed: by whom, why, and which; never forgotten.
+
+    `about` is the digest of the projector that was approved or of the version that was promoted.
+    """
+
+    __tablename__ = "overrides"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[int | None] = mapped_column(ForeignKey("requests.id"), index=True)
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    about: Mapped[str] = mapped_column(Digest)
+    actor: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(Text)
+    gates: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    overridden_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    request: Mapped["Request | None"] = relationship(viewonly=True)
+    version: Mapped["ModelVersion | None"] = relationship(viewonly=True)
 
 
 class ModelVersion(Base):
@@ -427,6 +448,7 @@ IMMUTABLE_TABLES = (
     "projectors",
     "evaluation_reports",
     "decisions",
+    "overrides",
     "model_versions",
     "version_members",
     "notices",

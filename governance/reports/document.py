@@ -8,6 +8,7 @@ from governance.digests import load_json
 from governance.errors import InvalidInputError
 from governance.ledger.database import Session
 from governance.ledger.events import head, stream
+from governance.ledger.judgement import Judgement, judge_request, judge_version
 from governance.ledger.lookup import find_text
 from governance.ledger.private import words
 from governance.ledger.tables import Event, ModelVersion, Request
@@ -52,6 +53,7 @@ def request_document(session: Session, request: Request) -> dict[str, Any]:
         "requests": [request_record(request)],
         "version": None,
         "reports": [report_record(report) for report in request.projectors[-1].reports],
+        **_gates(judge_request(session, request)),
         "history": _history(session, [f"request:{request.id}"]),
         "limits": list(LIMITS),
         **_stamp(session),
@@ -73,10 +75,15 @@ def version_document(session: Session, version: ModelVersion) -> dict[str, Any]:
         "requests": [request_record(m.request, m.projector) for m in version.members],
         "version": version_record(session, version),
         "reports": [report_record(report) for report in version.reports],
+        **_gates(judge_version(session, version)),
         "history": _history(session, subjects),
         "limits": list(LIMITS),
         **_stamp(session),
     }
+
+
+def _gates(judgement: Judgement) -> dict[str, Any]:
+    return {"gates": judgement.to_dict()["gates"], "policy_digest": judgement.policy}
 
 
 def _model(model: Any) -> dict[str, Any]:

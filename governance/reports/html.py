@@ -24,6 +24,7 @@ from governance.reports.chart import (
 )
 from governance.reports.leakage import leakage
 from governance.reports.words import describe_approvals, describe_prototypes
+from governance.unlearning.gates import describe
 from governance.unlearning.targets import Target
 from governance.unlearning.words import percent
 
@@ -170,6 +171,8 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         "version": version,
         "summary": _summary(document, targets),
         "break_glass": [request["id"] for request in requests if request["break_glass"]],
+        "overrides": _overrides(document),
+        "gates": document["gates"],
         "requests": [_request(request, document) for request in requests],
         "measurements": [
             measurement(report, document, targets, index)
@@ -184,6 +187,13 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         "head": document["ledger_head"],
         "sides": _sides(document),
     }
+
+
+def _overrides(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What passed in spite of its gates, with words on each gate; of a version, what it holds too."""
+    version = document["version"]
+    found = version["overrides"] if version else document["requests"][0]["overrides"]
+    return [{**entry, "words": [describe(gate) for gate in entry["gates"]]} for entry in found]
 
 
 def _sides(document: Mapping[str, Any]) -> list[str]:
@@ -254,8 +264,8 @@ def _version_opening(document: Mapping[str, Any]) -> list[str]:
         lines = [f"{what} is the unedited base model. It holds no request."]
     else:
         lines = [f"{what} holds no request, so nothing is edited in it."]
-    if "champion" in aliases:
-        lines.append("When this report was made it was the version to be served (“champion”).")
+    if version["served"]:
+        lines.append("When this report was made it was the version to be served.")
     elif "candidate" in aliases:
         lines.append("When this report was made it was the candidate for release, not yet served.")
     else:

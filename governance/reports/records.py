@@ -5,7 +5,14 @@ from typing import Any
 from governance.digests import load_json
 from governance.ledger.database import Session
 from governance.ledger.identity import edited_sides
-from governance.ledger.lookup import aliases_of, broke_glass, policy_of, session_of
+from governance.ledger.lookup import (
+    aliases_of,
+    broke_glass,
+    overrides_of_request,
+    overrides_of_version,
+    policy_of,
+    session_of,
+)
 from governance.ledger.private import (
     ATTACHMENT,
     LOCKED,
@@ -18,6 +25,7 @@ from governance.ledger.private import (
     words,
 )
 from governance.ledger.retention import keep_until
+from governance.ledger.rules import production
 from governance.ledger.tables import (
     Actor,
     Dataset,
@@ -26,6 +34,7 @@ from governance.ledger.tables import (
     Event,
     Model,
     ModelVersion,
+    Override,
     PolicyRecord,
     PrivateText,
     ProjectorRecord,
@@ -33,7 +42,7 @@ from governance.ledger.tables import (
     Request,
 )
 from governance.ledger.types import now
-from governance.policy import Policy, parse_policy, scope_of
+from governance.policy import Policy, scope_of, stored_policy
 from governance.states import OPEN_STATES, State
 from governance.unlearning.targets import Target, describe_all
 
@@ -98,9 +107,12 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
     """
     attachments = [text for text in request.texts if text.kind == ATTACHMENT]
     return listed_record(request, projector) | {
+        "overrides": [
+            override_record(row) for row in overrides_of_request(session_of(request), request)
+        ],
         "attachments": [
             attachment_record(number, text) for number, text in enumerate(attachments, start=1)
-        ]
+        ],
     }
 
 
@@ -162,7 +174,7 @@ def _approvals(
 
 def _policy(session: Session, digest: str | None) -> Policy:
     """The policy of a digest, or the one in force."""
-    return parse_policy(load_json(policy_of(session, digest).content))
+    return stored_policy(policy_of(session, digest).content)
 
 
 def _is_on(decision: Decision, projector: ProjectorRecord) -> bool:
@@ -199,6 +211,23 @@ def decision_record(decision: Decision) -> dict[str, Any]:
     }
 
 
+def override_record(override: Override) -> dict[str, Any]:
+    """An approval or a promotion in spite of gates that failed; `void` if the request was prepared again since."""
+    request, version = override.request, override.version
+    newest = request.projector if request else None
+    return {
+        "subject": f"request {request.id}"
+        if request
+        else f"version {version.number if version else '?'}",
+        "about": override.about,
+        "actor": override.actor,
+        "reason": override.reason,
+        "gates": override.gates,
+        "overridden_at": override.overridden_at.isoformat(),
+        "void": newest is not None and newest.digest != override.about,
+    }
+
+
 def attachment_record(number: int, text: PrivateText) -> dict[str, Any]:
     """An attachment without its content; name and size are gone with it if it was erased."""
     found = opened(text)
@@ -232,7 +261,9 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "sides": edited_sides(version.recipe) if version.members else [],
         "residuals": version.recipe.get("residuals", []),
         "break_glass": [m.request_id for m in version.members if broke_glass(m)],
+        "overrides": [override_record(row) for row in overrides_of_version(session, version)],
         "aliases": aliases_of(session, version),
+        "served": production(session) in aliases_of(session, version),
         "digest": version.digest,
         "weights_digest": version.weights_digest,
         "created_by": version.created_by,

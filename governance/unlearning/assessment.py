@@ -164,6 +164,40 @@ def overall(
     return figures
 
 
+def attacks(
+    samples: Samples,
+    bank: PromptBank,
+    targets: Sequence[Target],
+    projector: Projector,
+    logit_scale: float,
+    edited: PromptBank | None = None,
+) -> dict[str, Any]:
+    """What attacks find of one request in a version.
+
+    Args:
+        samples: embedded images with at least one to forget.
+        bank: prompts.
+        targets: of the request.
+        projector: the version's matrix.
+        logit_scale: of the model.
+        edited: prompts of the version, if its text tower is edited too.
+
+    Returns:
+        ``paraphrase``, ``relearning`` and ``probe_auc``, as in a view of `assess`.
+    """
+    cohort = gather(samples, bank, targets, logit_scale, Protocol())
+    reread = cohort if edited is None else replace(cohort, bank=edited)
+    features = view_features(samples, projector)
+    found: dict[str, Any] = _rounded(
+        {
+            "paraphrase": _paraphrase(reread, features),
+            "relearning": _relearning(reread, features),
+            "probe_auc": _probe(reread, features),
+        }
+    )
+    return found
+
+
 def _view(
     cohort: Cohort,
     original: Tensor,

@@ -156,9 +156,10 @@ def summarise(
     """Accuracies of a version; images that `targets` cover are the forget set, the others the retain set.
 
     Returns:
-        ``forget_accuracy``, ``retain_accuracy`` (None for an empty set), ``per_class``, ``per_domain``, ``per_pair``
-        (fractions), ``counts`` (the same places with n, correct and 95% Wilson interval), and under ``domain_prompts``
-        the same for the (class, domain) prompts and under ``top5`` for the five best classes, each of them or None.
+        ``forget_accuracy``, ``retain_accuracy`` (None for an empty set), ``per_class``, ``per_domain``, ``per_pair``,
+        ``retain_per_class`` (fractions; the last one of the retain set alone), ``counts`` (the same places with n,
+        correct and 95% Wilson interval), and under ``domain_prompts`` the same for the (class, domain) prompts and
+        under ``top5`` for the five best classes, each of them or None.
     """
     result = _measure(samples, targets, predictions.plain)
     for key, hits in (("domain_prompts", predictions.by_domain), ("top5", predictions.top5)):
@@ -229,11 +230,14 @@ def _check_fit(samples: Samples, bank: PromptBank) -> None:
 
 
 def _measure(samples: Samples, targets: Sequence[Target], correct: Tensor) -> dict[str, Any]:
-    groups: dict[str, dict[Any, list[bool]]] = {"set": {}, "class": {}, "domain": {}, "pair": {}}
+    kinds = ("set", "class", "kept class", "domain", "pair")
+    groups: dict[str, dict[Any, list[bool]]] = {kind: {} for kind in kinds}
     for label, domain, hit in zip(samples.labels, samples.domains, correct.tolist(), strict=True):
         side = "forget" if covered(targets, label, domain) else "retain"
         groups["set"].setdefault(side, []).append(hit)
         groups["class"].setdefault(label, []).append(hit)
+        if side == "retain":
+            groups["kept class"].setdefault(label, []).append(hit)
         if domain is not None:
             groups["domain"].setdefault(domain, []).append(hit)
             groups["pair"].setdefault((label, domain), []).append(hit)
@@ -242,6 +246,7 @@ def _measure(samples: Samples, targets: Sequence[Target], correct: Tensor) -> di
         for name, group in groups.items()
     }
     by_class, by_domain = _sorted(shares["class"]), _sorted(shares["domain"])
+    kept = _sorted(shares["kept class"])
     per_pair: dict[str, dict[str, float]] = {}
     for (label, domain), share in _sorted(shares["pair"]).items():
         per_pair.setdefault(label, {})[domain] = share.value
@@ -250,12 +255,14 @@ def _measure(samples: Samples, targets: Sequence[Target], correct: Tensor) -> di
         "forget_accuracy": None if forget is None else forget.value,
         "retain_accuracy": None if retain is None else retain.value,
         "per_class": {key: share.value for key, share in by_class.items()},
+        "retain_per_class": {key: share.value for key, share in kept.items()},
         "per_domain": {key: share.value for key, share in by_domain.items()},
         "per_pair": per_pair,
         "counts": {
             "forget": None if forget is None else forget.to_dict(),
             "retain": None if retain is None else retain.to_dict(),
             "per_class": {key: share.to_dict() for key, share in by_class.items()},
+            "retain_per_class": {key: share.to_dict() for key, share in kept.items()},
             "per_domain": {key: share.to_dict() for key, share in by_domain.items()},
         },
     }

@@ -10,12 +10,13 @@ from governance.ledger.events import append
 from governance.ledger.facts import actor_facts, key_facts
 from governance.ledger.lookup import check_free, every, find_actor, find_key
 from governance.ledger.names import check_name
+from governance.ledger.rules import current
 from governance.ledger.signers import KeyMaker
 from governance.ledger.tables import Actor, ActorKey
 from governance.ledger.types import now
 from governance.policy import Policy
 from governance.states import Role
-from governance.workflow.policies import enact
+from governance.workflow.policies import check_able, enact, roles_of_active
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import check_reason, require
 
@@ -35,8 +36,10 @@ def found(ledger: Ledger, name: str, policy: Policy | None = None) -> bool:
     with KeyMaker(ledger.keys, name) as key, ledger.write() as session:
         if next(every(session, Actor), None) is not None:  # pragma: no cover — two at once
             raise RefusedError("somebody else founded this ledger meanwhile")
+        rules = policy or Policy()
+        check_able(rules, {name: [Role.ADMIN]})
         _add(session, name, name, [Role.ADMIN], key)
-        enact(session, name, policy or Policy(), "the ledger begins")
+        enact(session, name, rules, "the ledger begins")
         return True
 
 
@@ -76,7 +79,7 @@ def deactivate(ledger: Ledger, actor: str, name: str, reason: str) -> None:
     """Take away somebody's right to act; what they did stays valid.
 
     Raises:
-        RefusedError: they are the acting person, or inactive already.
+        RefusedError: they are the acting person, inactive already, or the last who may do what every ledger needs.
     """
     check_reason(reason)
     with ledger.write() as session:
@@ -86,6 +89,8 @@ def deactivate(ledger: Ledger, actor: str, name: str, reason: str) -> None:
             raise RefusedError("nobody deactivates themselves; ask another admin")
         if not person.active:
             raise RefusedError(f"actor {name!r} is deactivated already")
+        left = {who: roles for who, roles in roles_of_active(session).items() if who != name}
+        check_able(current(session)[0], left)
         person.active = False
         append(session, actor, "actor.deactivated", f"actor:{name}", {"reason": reason})
 

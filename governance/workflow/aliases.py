@@ -1,4 +1,4 @@
-"""The two aliases in the ledger: ``candidate``, the newest version, and ``champion``, the one that is served."""
+"""The two aliases in the ledger: ``candidate``, the newest version, and the production alias of the policy."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,15 +10,13 @@ from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.intents import abandon
 from governance.ledger.lookup import alias_version, find_model, find_request
+from governance.ledger.rules import production, served_version
 from governance.ledger.tables import Alias, Model, ModelVersion
 from governance.states import Action, State
 from governance.workflow.transition import advance
 
 if TYPE_CHECKING:
     from governance.registry import Registry
-
-CANDIDATE = "candidate"
-CHAMPION = "champion"
 
 _LOOKS = 5
 
@@ -28,9 +26,9 @@ def subject_of(model: str, number: int) -> str:
     return f"version:{model}/{number}"
 
 
-def champion_number(session: Session, model: Model) -> int | None:
+def served_number(session: Session, model: Model) -> int | None:
     """Number of the version that is served."""
-    version = alias_version(session, model, CHAMPION)
+    version = served_version(session, model)
     return None if version is None else version.number
 
 
@@ -44,8 +42,9 @@ def take_alias(
 ) -> None:
     """Point an alias at a version and record from where it came.
 
-    A version that becomes champion releases the requests it holds, and the tree head after that is signed.
+    A version that is served from then on releases the requests it holds, and the tree head after that is signed.
     """
+    serves = alias == production(session)
     row = session.get(Alias, (model.id, alias))
     before = None if row is None else row.version.number
     if row is None:
@@ -56,11 +55,11 @@ def take_alias(
     append(
         session,
         actor,
-        "version.promoted" if alias == CHAMPION else "version.nominated",
+        "version.promoted" if serves else "version.nominated",
         subject_of(model.name, version.number),
         {"alias": alias, "from": before, "to": version.number, **payload},
     )
-    if alias == CHAMPION:
+    if serves:
         for member in version.members:
             request = find_request(session, member.request_id)
             if request.state == State.APPLIED:

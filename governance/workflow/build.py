@@ -1,6 +1,6 @@
 """Building a version in memory: compose the active set, guard it, fold it, measure it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,21 +9,26 @@ from governance.errors import RefusedError
 from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.identity import named_sides, text_digests, version_digest
+from governance.ledger.judgement import kind_of
 from governance.ledger.lookup import active_requests, newest_version
+from governance.ledger.rules import current
 from governance.ledger.tables import Dataset, Model, Request
-from governance.unlearning.assessment import overall
+from governance.unlearning.assessment import attacks, overall
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
+from governance.unlearning.gates import attacked
 from governance.unlearning.projector import Projector
 from governance.unlearning.targets import covered
-from governance.workflow.aliases import champion_number
+from governance.workflow.aliases import served_number
 from governance.workflow.measure import (
     EvalSet,
     Member,
     embed,
+    measure_guards,
     read_eval_set,
+    read_guards,
     read_member,
     text_factors,
 )
@@ -44,6 +49,8 @@ class Measured:
         base, bank, logit_scale: what is needed to embed and to classify.
         members: requests that the version holds.
         reinstated: requests that have just left it.
+        attacked: requests of which the policy limits what attacks may find.
+        guards: data sets of classes that no fit mentions.
     """
 
     model: str
@@ -53,6 +60,8 @@ class Measured:
     logit_scale: float
     members: list[Member]
     reinstated: list[Member]
+    attacked: frozenset[int]
+    guards: list[EvalSet]
 
 
 @dataclass(frozen=True)
@@ -119,12 +128,20 @@ def read_plan(
         logit_scale=model.logit_scale,
         permission=permission,
         number=newest_version(session, model).number + 1,
-        served=champion_number(session, model),
+        served=served_number(session, model),
         active_before=frozenset(request.id for request in active_requests(session, model)),
         members=members,
         reinstated=gone,
+        attacked=attacked_requests(session, requests),
+        guards=read_guards(session),
         datasets=[read_eval_set(session.get_one(Dataset, number)) for number in wanted],
     )
+
+
+def attacked_requests(session: Session, requests: Iterable[Request]) -> frozenset[int]:
+    """Those of which the policy in force limits what attacks may find."""
+    rules, _ = current(session)
+    return frozenset(request.id for request in requests if attacked(rules.gates, kind_of(request)))
 
 
 def build(tools: Tools, plan: Plan) -> Built:
@@ -263,6 +280,16 @@ def measure(
                     "before": was.value,
                     "after": now_.value,
                     "counts": {"before": was.to_dict(), "after": now_.to_dict()},
+                    "attacks": attacks(
+                        samples,
+                        subject.bank,
+                        member.targets,
+                        projector,
+                        subject.logit_scale,
+                        edited,
+                    )
+                    if active and member.request in subject.attacked
+                    else None,
                 }
             )
     return {
@@ -278,5 +305,6 @@ def measure(
         "overall": overall(
             samples, subject.bank, targets, projector, subject.logit_scale, (before, after), edited
         ),
+        "guard": measure_guards(tools, subject.base, subject.bank, subject.guards, projector, text),
         "capacity": used or capacity(subject.bank, targets, projector),
     }

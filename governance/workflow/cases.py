@@ -9,11 +9,11 @@ from governance.ledger.facts import text_facts
 from governance.ledger.lookup import find_request
 from governance.ledger.private import ATTACHMENT, erase, is_erased, is_locked, keep, opened
 from governance.ledger.retention import due, keep_until
+from governance.ledger.rules import current
 from governance.ledger.tables import PrivateText, Request
 from governance.ledger.types import now
 from governance.states import ENDED_STATES, Action, State
 from governance.workflow.attachments import Attachment
-from governance.workflow.policies import current
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import advance, check_reason, require, subject
 

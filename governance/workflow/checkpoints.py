@@ -14,10 +14,10 @@ from governance.errors import GovernanceError, IntegrityError
 from governance.ledger.checkpoints import newest, stored
 from governance.ledger.checkpoints import take as sign_head
 from governance.ledger.database import Ledger
-from governance.ledger.lookup import alias_version, every
+from governance.ledger.lookup import every
+from governance.ledger.rules import served_version
 from governance.ledger.tables import Model
 from governance.outside import TIMEOUT_S, read_text, replace_text, run_command, write_note
-from governance.workflow.aliases import CHAMPION
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
 
@@ -109,7 +109,7 @@ def spread(ledger: Ledger, anchors: Anchors) -> Spread:
         served = [
             (model.name, version.registry_version)
             for model in every(session, Model)
-            if (version := alias_version(session, model, CHAMPION)) is not None
+            if (version := served_version(session, model)) is not None
         ]
         last = newest(session)
     result = Spread()

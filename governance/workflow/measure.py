@@ -8,15 +8,19 @@ from typing import Any
 from torch import Tensor
 
 from governance.clip.encoder import BaseModel
-from governance.datasets import Manifest
+from governance.datasets import DatasetRole, Manifest
 from governance.digests import canonical_json, digest_json
 from governance.errors import InvalidInputError
 from governance.ledger import arrays
 from governance.ledger.database import Session
+from governance.ledger.lookup import every, with_column
 from governance.ledger.tables import Dataset, ProjectorRecord, Report, Request
 from governance.ledger.types import now
+from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit
 from governance.unlearning.evaluation import Samples
+from governance.unlearning.guard import guard_figures
+from governance.unlearning.labels import fill
 from governance.unlearning.projector import Projector, digest_tensor
 from governance.unlearning.targets import Target
 from governance.workflow.tools import Tools
@@ -92,6 +96,43 @@ def embed(tools: Tools, base: BaseModel, dataset: EvalSet) -> Samples:
     items = dataset.manifest.items
     features = tools.encoder.features(base, dataset.digest, dataset.location, items, tools.meter)
     return Samples(features, [item.label for item in items], [item.domain for item in items])
+
+
+def read_guards(session: Session) -> list[EvalSet]:
+    """Every data set of classes that no fit mentions."""
+    return [
+        read_eval_set(dataset)
+        for dataset in every(session, Dataset, loads=[with_column(Dataset.manifest)])
+        if dataset.role == DatasetRole.GUARD
+    ]
+
+
+def measure_guards(
+    tools: Tools,
+    base: BaseModel,
+    bank: PromptBank,
+    guards: Sequence[EvalSet],
+    projector: Projector,
+    text: Projector | None,
+) -> list[dict[str, Any]]:
+    """What an edit does to classes that no fit mentions; images of classes of the label space are left out."""
+    found = []
+    for guard in guards:
+        samples = embed(tools, base, guard)
+        kept = [n for n, label in enumerate(samples.labels) if label not in bank.labels.classes]
+        if not kept:
+            continue
+        from governance.clip.encode import encode_texts
+
+        labels = [samples.labels[number] for number in kept]
+        classes = sorted(set(labels))
+        prompts = [fill(bank.labels.score_template, label) for label in classes]
+        rows = encode_texts(tools.encoder.model(base), prompts)
+        figures = guard_figures(
+            samples.features[kept], labels, classes, rows, bank, projector, text
+        )
+        found.append({"dataset": guard.to_dict(), **figures})
+    return found
 
 
 def text_factors(text: Projector | None) -> dict[str, str] | None:

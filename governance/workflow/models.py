@@ -5,20 +5,20 @@ from typing import Any
 from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import digest_json
-from governance.errors import InvalidInputError
+from governance.errors import ConflictError, InvalidInputError
 from governance.ledger import arrays, checkpoints
 from governance.ledger.events import append
 from governance.ledger.facts import model_facts, version_facts
 from governance.ledger.identity import version_digest
 from governance.ledger.lookup import check_free, find_model
 from governance.ledger.names import check_name
+from governance.ledger.rules import production
 from governance.ledger.tables import Alias, Model, ModelVersion
 from governance.ledger.types import now
 from governance.registry import Artifacts
 from governance.unlearning.bank import build_bank
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import identity
-from governance.workflow.aliases import CHAMPION
 from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
@@ -38,7 +38,7 @@ def register(
 ) -> None:
     """Register a base model: load it, find and probe its fold path, embed its label space.
 
-    It becomes version 1, with no active request, and the alias ``champion``. If its directory is signed, the event says
+    It becomes version 1, with no active request, and the production alias. If its directory is signed, the event says
     with which key.
 
     Args:
@@ -63,6 +63,7 @@ def register(
     with tools.ledger.read() as session:
         require(session, actor, "model.register")
         check_free(session, Model, "model", name)
+        alias = production(session)
     clip = load_model(source, trusted=trusted)
     tools.encoder.adopt(clip)
     path = find_image_path(clip)
@@ -95,17 +96,19 @@ def register(
             },
         ),
     )
-    served = tools.registry.aliases(name).get(CHAMPION)
+    served = tools.registry.aliases(name).get(alias)
     if served not in (None, registered.version):
         raise InvalidInputError(
             f"MLflow serves version {served} of a model {name!r} that this ledger does not know; "
             "choose another name"
         )
-    tools.registry.set_alias(name, CHAMPION, registered.version)
+    tools.registry.set_alias(name, alias, registered.version)
 
     with tools.ledger.write() as session:
         require(session, actor, "model.register")
         check_free(session, Model, "model", name)
+        if production(session) != alias:
+            raise ConflictError("the policy names another production alias now; try again")
         factor_a, factor_b = arrays.store(session, none.a), arrays.store(session, none.b)
         model = Model(
             name=name,
@@ -140,7 +143,7 @@ def register(
         )
         session.add(version)
         session.flush()
-        session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
+        session.add(Alias(model_id=model.id, name=alias, version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
         if clip.signed is not None:
             payload["signed"] = {

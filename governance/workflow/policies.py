@@ -1,24 +1,22 @@
-"""The policy in force: read from the ledger, changed by an event."""
+"""Changing the policy in force, by an event; a policy that would leave a ledger helpless is refused."""
+
+from collections.abc import Iterable, Mapping
 
 from governance.digests import load_json
-from governance.errors import RefusedError
+from governance.errors import ConflictError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import policy_facts
-from governance.ledger.lookup import policy_in_force
-from governance.ledger.tables import PolicyRecord
+from governance.ledger.lookup import every, model_names
+from governance.ledger.rules import current
+from governance.ledger.tables import Actor, PolicyRecord
 from governance.ledger.types import now
-from governance.policy import Policy, parse_policy
+from governance.policy import Policy, helpless
+from governance.states import Role
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import check_reason, require
 
 SUBJECT = "policy:ledger"
-
-
-def current(session: Session) -> tuple[Policy, str]:
-    """The rules in force and their digest."""
-    record = policy_in_force(session)
-    return parse_policy(load_json(record.content)), record.digest
 
 
 @recorded("adopt", "policy")
@@ -29,14 +27,29 @@ def adopt(ledger: Ledger, actor: str, policy: Policy, reason: str) -> Policy:
         The policy that was in force before.
 
     Raises:
-        RefusedError: it is in force already.
+        RefusedError: it is in force already, nobody who is active could do what every ledger needs, or it names
+            another production alias although models are served under the old one.
+        ConflictError: somebody else adopted one at the same moment.
     """
     check_reason(reason)
+    with ledger.read() as session:
+        require(session, actor, "policy.adopt")
+        _, seen = current(session)
     with ledger.write() as session:
         require(session, actor, "policy.adopt")
         before, digest = current(session)
+        if digest != seen:
+            raise ConflictError(
+                "somebody else adopted a policy meanwhile; look at it and try again"
+            )
         if digest == policy.digest:
             raise RefusedError("this policy is in force already")
+        check_able(policy, roles_of_active(session))
+        if policy.production != before.production and model_names(session):
+            raise RefusedError(
+                f"models are served under the alias {before.production!r} already, and whoever loads it would go on "
+                f"being served what it points at; release.production must stay {before.production!r}"
+            )
         enact(session, actor, policy, reason)
         return before
 
@@ -54,3 +67,26 @@ def enact(session: Session, actor: str, policy: Policy, reason: str) -> None:
         "reason": reason,
     }
     append(session, actor, "policy.adopted", SUBJECT, payload)
+
+
+def roles_of_active(session: Session) -> dict[str, frozenset[Role]]:
+    """Everybody who is active, and their roles."""
+    return {
+        actor.name: frozenset(Role(role) for role in actor.roles)
+        for actor in every(session, Actor)
+        if actor.active
+    }
+
+
+def check_able(policy: Policy, people: Mapping[str, Iterable[Role]]) -> None:
+    """Somebody must be able to do what every ledger needs.
+
+    Raises:
+        RefusedError: nobody could.
+    """
+    missing = helpless(policy, people.values())
+    if missing is not None:
+        needed = " or ".join(sorted(role.value for role in policy.roles[missing]))
+        raise RefusedError(
+            f"nobody who is active could do {missing} any more, which needs {needed}"
+        )

@@ -34,8 +34,10 @@ from governance.workflow.measure import (
     EvalSet,
     Member,
     embed,
+    measure_guards,
     projector_tensors,
     read_eval_set,
+    read_guards,
     read_members,
     store_report,
     text_factors,
@@ -62,6 +64,7 @@ class _Task:
     targets: tuple[Target, ...]
     others: list[Member]
     dataset: EvalSet
+    guards: list[EvalSet]
 
 
 @recorded("prepare", "request", "request_id")
@@ -239,6 +242,7 @@ def _read_task(session: Session, request: Request, dataset: str | None) -> _Task
         targets=targets,
         others=read_members(session, others),
         dataset=measured,
+        guards=read_guards(session),
     )
 
 
@@ -271,6 +275,7 @@ def _measure(
         "before": summarise(samples, before, edit.targets),
         "after": summarise(samples, after, edit.targets),
         "composed": _composed(samples, task, edit),
+        "guard": measure_guards(tools, task.base, task.bank, task.guards, projector, text),
         "assessment": assessment,
         "verdict": verdict(assessment, edit.targets, edit.recipe.strength),
         "capacity": used,

@@ -25,8 +25,8 @@ from governance.ledger.tables import Model, ModelVersion, VersionMember
 from governance.ledger.types import now
 from governance.registry import ABANDONED_TAG, KEY_TAG, Artifacts, RegisteredVersion, Registry
 from governance.workflow.aliases import (
-    champion_number,
     give_up,
+    served_number,
     settle,
     subject_of,
     take_alias,
@@ -140,7 +140,7 @@ def _check_unchanged(session: Session, model: Model, plan: Plan) -> None:
         raise ConflictError(
             f"version {newest} of {model.name!r} was made meanwhile; look at it and try again"
         )
-    if champion_number(session, model) != plan.served:
+    if served_number(session, model) != plan.served:
         raise ConflictError(f"another version of {model.name!r} is served now; try again")
     if {request.id for request in active_requests(session, model)} != plan.active_before:
         raise ConflictError(f"the active requests of {model.name!r} changed meanwhile; try again")

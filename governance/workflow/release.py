@@ -4,30 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from governance.digests import load_json
-from governance.errors import ConflictError, GateError, GovernanceError, RefusedError
+from governance.errors import ConflictError, GovernanceError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.intents import ALIAS, check_open, open_intents
+from governance.ledger.judgement import judge_version
 from governance.ledger.lookup import (
     find_model,
     find_request,
     find_version,
     newest_events,
 )
-from governance.ledger.tables import Model, ModelVersion
-from governance.policy import Gates
+from governance.ledger.rules import current, production
+from governance.ledger.tables import Model, ModelVersion, Override
 from governance.registry import Registry
 from governance.states import ACTIVE_STATES, Action, State
 from governance.workflow.aliases import (
-    CHAMPION,
-    champion_number,
     give_up,
+    served_number,
     settle,
     subject_of,
     take_alias,
 )
-from governance.workflow.gates import gates_of
-from governance.workflow.policies import current
+from governance.workflow.gates import admit, said
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import advance, check_reason, require
 
@@ -39,8 +38,17 @@ def promote(
     actor: str,
     model_name: str | None,
     number: int,
+    override: str | None = None,
 ) -> tuple[str, int]:
-    """Serve a version: alias ``champion``, if it passes every gate on every report.
+    """Serve a version: the production alias, if it passes every gate on every report.
+
+    Args:
+        ledger: where it is recorded.
+        registry: whose alias moves.
+        actor: who does it.
+        model_name: which model; None if there is only one.
+        number: of the version.
+        override: why it is served although a gate fails; it stays in the log for ever, and every report says so.
 
     Returns:
         Name of the model and number of the version.
@@ -54,7 +62,7 @@ def promote(
         require(session, actor, "version.promote")
         model = find_model(session, model_name)
         version = find_version(session, model, number)
-        served = champion_number(session, model)
+        served = served_number(session, model)
         if version.number == served:
             raise RefusedError(f"version {number} is the champion already")
         if served is not None and version.number < served:
@@ -70,15 +78,16 @@ def promote(
                 "promoting it would bring that back; use `governance version rollback --to "
                 f"{number}` if that is meant"
             )
-        rules, policy_digest = current(session)
+        judgement = judge_version(session, version)
+        spite = admit(session, actor, "version.override", version, judgement, override)
         payload = {
             "version_digest": version.digest,
-            "report_digests": [report.digest for report in version.reports],
-            "policy_digest": policy_digest,
-            "gates": _check_gates(version, rules.gates),
+            "policy_digest": judgement.policy,
+            **judgement.to_dict(),
+            **said(spite),
         }
         name, registry_version = model.name, version.registry_version
-    _move(ledger, registry, actor, name, number, registry_version, served, payload)
+    _move(ledger, registry, actor, name, number, registry_version, served, payload, spite=spite)
     return name, number
 
 
@@ -105,7 +114,7 @@ def roll_back(
     with ledger.read() as session:
         require(session, actor, "version.rollback")
         model = find_model(session, model_name)
-        served = champion_number(session, model)
+        served = served_number(session, model)
         number = to if to is not None else _champion_before(session, model, served)
         version = find_version(session, model, number)
         if number == served:
@@ -139,20 +148,23 @@ def _move(
     seen: int | None,
     payload: Mapping[str, Any],
     lost: list[int] | None = None,
+    spite: Override | None = None,
 ) -> None:
     """Intent, MLflow's alias, outcome."""
     subject = subject_of(model_name, number)
     with ledger.write() as session:
         _check_seen(session, find_model(session, model_name), seen)
-        intent = _intend(session, actor, subject, {"alias": CHAMPION, "from": seen, "to": number})
-    registry.set_alias(model_name, CHAMPION, registry_version)
+        alias = production(session)
+        intent = _intend(session, actor, subject, {"alias": alias, "from": seen, "to": number})
+    registry.set_alias(model_name, alias, registry_version)
     try:
-        _record(ledger, actor, model_name, number, seen, {"intent": intent, **payload}, lost)
+        said = {"intent": intent, **payload}
+        _record(ledger, actor, model_name, number, seen, said, lost, spite)
     except GovernanceError as problem:
         give_up(ledger, actor, subject, intent, problem)
-        settle(ledger, registry, model_name, [CHAMPION])
+        settle(ledger, registry, model_name, [alias])
         raise
-    settle(ledger, registry, model_name, [CHAMPION])
+    settle(ledger, registry, model_name, [alias])
 
 
 def _intend(session: Session, actor: str, subject: str, move: Mapping[str, Any]) -> str:
@@ -171,6 +183,7 @@ def _record(
     seen: int | None,
     payload: Mapping[str, Any],
     lost: list[int] | None,
+    spite: Override | None,
 ) -> None:
     """The outcome of a move: alias, events and states in one transaction."""
     with ledger.write() as session:
@@ -182,6 +195,7 @@ def _record(
         if lost is None:  # a promotion: it neither reinstates nor applies anything
             _check_members(session, version)
             _check_kept(session, model, version, seen)
+            _check_judged(session, version, payload)
         else:
             for request_id in lost:
                 request = find_request(session, request_id)
@@ -190,11 +204,13 @@ def _record(
                 request = find_request(session, member.request_id)
                 if request.state == State.REINSTATED:
                     advance(session, request, Action.APPLY, actor, event)
-        take_alias(session, actor, model, CHAMPION, version, payload)
+        take_alias(session, actor, model, production(session), version, payload)
+        if spite is not None:
+            session.add(spite)
 
 
 def _check_seen(session: Session, model: Model, seen: int | None) -> None:
-    served = champion_number(session, model)
+    served = served_number(session, model)
     if served != seen:
         raise ConflictError(
             f"the champion of {model.name!r} became version {served} meanwhile (it was {seen}); "
@@ -256,18 +272,11 @@ def _check_members(session: Session, version: ModelVersion) -> None:
             )
 
 
-def _check_gates(version: ModelVersion, limits: Gates) -> list[dict[str, Any]]:
-    """Every gate on every report, refused if one fails."""
-    results: list[dict[str, Any]] = []
-    failed = []
-    for report in version.reports:
-        for gate in gates_of(load_json(report.content), limits):
-            results.append({"dataset": report.dataset.name, **gate.to_dict()})
-            if not gate.passed:
-                failed.append(f"{gate.describe()} on {report.dataset.name}")
-    if failed:
-        raise GateError(
-            f"version {version.number} fails {'; '.join(failed)} (the limits are those of the policy; see "
-            "`governance policy show`)"
+def _check_judged(session: Session, version: ModelVersion, payload: Mapping[str, Any]) -> None:
+    """The gates were held against what is still there."""
+    if current(session)[1] != payload["policy_digest"]:
+        raise ConflictError("another policy was adopted meanwhile; look at it and try again")
+    if [report.digest for report in version.reports] != payload["report_digests"]:
+        raise ConflictError(
+            f"version {version.number} was measured again meanwhile; look at it and try again"
         )
-    return results

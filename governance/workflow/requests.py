@@ -4,22 +4,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from governance.errors import ConflictError, FourEyesError, InvalidInputError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import decision_facts, request_facts, text_facts
+from governance.ledger.judgement import judge_request, kind_of
 from governance.ledger.lookup import find_model, find_request
 from governance.ledger.private import ATTACHMENT, COMMENT, REASON, SUBJECT_REF, keep
+from governance.ledger.rules import current
 from governance.ledger.tables import Decision, Request, RequestTarget
 from governance.ledger.types import now
-from governance.policy import Policy, scope_of
+from governance.policy import Policy
 from governance.states import Action, Basis
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.targets import Target, check_targets
 from governance.workflow.attachments import Attachment
-from governance.workflow.policies import current
+from governance.workflow.gates import admit, said
 from governance.workflow.refusals import recorded
 from governance.workflow.repeats import Filing, Text, find_same
 from governance.workflow.transition import (
@@ -151,6 +153,7 @@ def approve(
     comment: str | None = None,
     projector: str | None = None,
     break_glass: bool = False,
+    override: str | None = None,
 ) -> Approval:
     """Approve exactly the projector and report that the newest preparation made.
 
@@ -163,9 +166,11 @@ def approve(
         comment: why; kept erasable, the log holds a salted commitment.
         projector: digest, or its beginning, of the projector that the actor looked at.
         break_glass: without four eyes and quorum, in an emergency; a comment is needed, and every report says so.
+        override: why it is approved although a gate fails; it stays in the log for ever, and every report says so.
 
     Raises:
-        RefusedError: the actor filed, prepared or approved it already, or it is not prepared.
+        RefusedError: the actor filed, prepared or approved it already, it is not prepared, or a gate of the policy
+            fails on a report about the preparation.
         ConflictError: the request was prepared again after the actor looked at `projector`, or somebody else decided
             at the same moment.
     """
@@ -182,12 +187,21 @@ def approve(
             _check_four_eyes(request, actor, approvers)
         _check_seen(request, projector)
         rules, _ = current(session)
-        scopes = [scope_of(target.label, target.domain) for target in request.targets]
-        done = Approval(len(approvers) + 1, rules.quorum.needed(scopes, request.basis))
+        done = Approval(len(approvers) + 1, rules.quorum.needed(*kind_of(request)))
         complete = break_glass or done.complete
         action = Action.APPROVE if complete else Action.ENDORSE
-        extra = {"approvals": done.given, "quorum": done.needed}
+        check_action(request, action)
+        judgement = judge_request(session, request)
+        spite = admit(session, actor, "request.override", request, judgement, override)
+        extra = {
+            "approvals": done.given,
+            "quorum": done.needed,
+            **judgement.to_dict(),
+            **said(spite),
+        }
         _decide(session, request, actor, Ruling.APPROVAL, action, comment, break_glass, extra)
+        if spite is not None:
+            session.add(spite)
         return done
 
 
@@ -275,7 +289,7 @@ def _decide(
     action: Action,
     comment: str | None,
     break_glass: bool = False,
-    extra: Mapping[str, int] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     check_text("comment", comment)
     check_action(request, action)

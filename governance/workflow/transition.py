@@ -9,9 +9,10 @@ from governance.errors import ConflictError, InvalidInputError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append, no_key
 from governance.ledger.lookup import find_actor, find_request
+from governance.ledger.rules import current
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import Actor, Request
-from governance.states import PERMISSIONS, Action, Role, State, next_state
+from governance.states import Action, Role, State, next_state
 
 
 def advance(
@@ -88,7 +89,7 @@ def _look(request: Request) -> Look:
 
 
 def require(session: Session, name: str, permission: str) -> Actor:
-    """The acting person, if they may, and can sign for it.
+    """The acting person, if the policy in force lets them, and they can sign for it.
 
     Raises:
         NotFoundError: nobody has that name.
@@ -97,7 +98,7 @@ def require(session: Session, name: str, permission: str) -> Actor:
     actor = find_actor(session, name)
     if not actor.active:
         raise RefusedError(f"actor {name!r} is deactivated")
-    allowed = PERMISSIONS[permission]
+    allowed = current(session)[0].roles[permission]
     if not allowed & {Role(role) for role in actor.roles}:
         needed = " or ".join(sorted(role.value for role in allowed))
         raise RefusedError(

@@ -16,18 +16,19 @@ from governance.ledger.facts import report_facts
 from governance.ledger.identity import named_sides
 from governance.ledger.lookup import (
     active_requests,
-    alias_version,
     broke_glass,
     find_dataset,
     find_model,
     find_request,
     find_version,
 )
+from governance.ledger.rules import production, served_version
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import ModelVersion, Request
+from governance.policy import CANDIDATE
 from governance.states import Action, State
-from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of
-from governance.workflow.build import Measured, build, measure, read_plan
+from governance.workflow.aliases import subject_of
+from governance.workflow.build import Measured, attacked_requests, build, measure, read_plan
 from governance.workflow.departures import (
     Departure,
     announce,
@@ -40,7 +41,7 @@ from governance.workflow.departures import (
     unfinished,
 )
 from governance.workflow.exports import check_unknown, export_name, version_identity
-from governance.workflow.measure import read_eval_set, read_member, store_report
+from governance.workflow.measure import read_eval_set, read_guards, read_member, store_report
 from governance.workflow.models import base_model
 from governance.workflow.publish import publish
 from governance.workflow.refusals import recorded
@@ -94,7 +95,7 @@ def apply(tools: Tools, actor: str, request_ids: Sequence[int]) -> tuple[str, in
 def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, int]:
     """Compose a new version without one request, which is thereby reinstated.
 
-    If the served version holds the request, the new version becomes champion at once.
+    If the served version holds the request, the new version is served at once.
 
     Returns:
         Name of the model and number of the new version.
@@ -110,8 +111,9 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
         model = request.model
         active = active_requests(session, model)
         rest = [other for other in active if other.id != request_id]
-        champion = alias_version(session, model, CHAMPION)
+        champion = served_version(session, model)
         served = champion is not None and request_id in {m.request_id for m in champion.members}
+        alias = production(session)
         waiting = [other.id for other in rest if other.state == State.APPLIED]
         if served and waiting:
             raise RefusedError(
@@ -129,7 +131,7 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
         }
         advance(session, find_request(session, request_id), Action.REINSTATE, actor, payload)
 
-    aliases = (CANDIDATE, CHAMPION) if served else (CANDIDATE,)
+    aliases = (CANDIDATE, alias) if served else (CANDIDATE,)
     publish(tools, actor, built, record, aliases)
     return plan.model, plan.number
 
@@ -159,6 +161,8 @@ def evaluate_version(
             logit_scale=model.logit_scale,
             members=[read_member(session, m.request_id, m.projector) for m in version.members],
             reinstated=[],
+            attacked=attacked_requests(session, [m.request for m in version.members]),
+            guards=read_guards(session),
         )
         projector = arrays.load_projector(session, version)
         text = arrays.load_text(session, version)

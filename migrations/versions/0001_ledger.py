@@ -368,6 +368,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation_reports")),
     )
     op.create_index(
+        op.f("ix_evaluation_reports_digest"), "evaluation_reports", ["digest"], unique=False
+    )
+    op.create_index(
         op.f("ix_evaluation_reports_projector_id"),
         "evaluation_reports",
         ["projector_id"],
@@ -393,6 +396,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version_id", "request_id", name=op.f("pk_version_members")),
     )
 
+    op.create_table(
+        "overrides",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Integer(), nullable=True),
+        sa.Column("version_id", sa.Integer(), nullable=True),
+        sa.Column("about", sa.String(length=71), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("gates", sa.JSON(), nullable=False),
+        sa.Column("overridden_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["requests.id"], name=op.f("fk_overrides_request_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["version_id"], ["model_versions.id"], name=op.f("fk_overrides_version_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_overrides")),
+    )
+    op.create_index(op.f("ix_overrides_request_id"), "overrides", ["request_id"], unique=False)
+    op.create_index(op.f("ix_overrides_version_id"), "overrides", ["version_id"], unique=False)
+
     for statement in guards.statements(op.get_bind().dialect.name):
         op.execute(statement)
 
@@ -404,6 +428,7 @@ def downgrade() -> None:
             "the ledger holds events and will not be dropped; export it and drop it by hand"
         )
     for table in (
+        "overrides",
         "delivery_attempts",
         "deliveries",
         "outboxes",

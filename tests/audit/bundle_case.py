@@ -1,7 +1,7 @@
 """A ledger with cases whose versions hold real compositions, and bundles of it, without any model.
 
 Request 1 (mug everywhere) and request 2 (cat in sketches) are released together in version 3; 3 was rejected;
-4 (everything in sketches) was approved by break-glass and is applied in version 4; 5 waits.
+4 (everything in sketches) was approved by break-glass, in spite of a gate, and is applied in version 4; 5 waits.
 """
 
 import io
@@ -20,9 +20,12 @@ from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.facts import dataset_facts, model_facts, report_facts, version_facts
 from governance.ledger.identity import text_digests, version_digest
+from governance.ledger.judgement import judge_version
 from governance.ledger.lookup import active_requests, find_model, find_request
+from governance.ledger.rules import production
 from governance.ledger.tables import Alias, Dataset, Model, ModelVersion, VersionMember
 from governance.ledger.types import now
+from governance.policy import CANDIDATE, Policy
 from governance.states import Action, Basis, Role
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.capacity import capacity
@@ -31,17 +34,17 @@ from governance.unlearning.labels import LabelSpace, default_domain_templates
 from governance.unlearning.projector import identity
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
-from governance.workflow import actors, prepare, requests
-from governance.workflow.aliases import CANDIDATE, CHAMPION, take_alias
+from governance.workflow import actors, policies, prepare, requests
+from governance.workflow.aliases import take_alias
 from governance.workflow.build import _check_residuals, measure, problem_of, read_plan
 from governance.workflow.bundles import export
 from governance.workflow.measure import store_report, text_factors
-from governance.workflow.policies import current
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 from tests.databases import Databases, make_template
 from tests.fakes import FakeRegistry
 from tests.ledger.case import RandomEncoder, add_people, file
+from tests.policies import GUARDED
 
 DIMENSION = 16
 DOMAINS = ("sketch", "photo")
@@ -99,7 +102,7 @@ def add_model(ledger: Ledger) -> None:
         )
         session.add(version)
         session.flush()
-        session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
+        session.add(Alias(model_id=model.id, name=production(session), version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
         append(session, "mona", "model.registered", "model:shop", payload)
 
@@ -190,13 +193,13 @@ def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int
             advance(session, find_request(session, number), Action.APPLY, "mona", applied)
         take_alias(session, "mona", model, CANDIDATE, version, {})
         if promote:
+            judgement = judge_version(session, version)
             promotion = {
                 "version_digest": version.digest,
-                "report_digests": [report.digest for report in version.reports],
-                "policy_digest": current(session)[1],
-                "gates": [],
+                "policy_digest": judgement.policy,
+                **judgement.to_dict(),
             }
-            take_alias(session, "mona", model, CHAMPION, version, promotion)
+            take_alias(session, "mona", model, production(session), version, promotion)
         return version.number
 
 
@@ -225,7 +228,9 @@ def build(ledger: Ledger) -> None:
     target = Target(None, "sketch")
     third, _ = requests.file(ledger, "carla", "shop", [target], Basis.COURT_ORDER, "ordered")
     prepare.prepare(tools, "mona", third, "eval", Recipe.of("redirect"))
-    requests.approve(ledger, "ada", third, "the court waits", break_glass=True)
+    policies.adopt(ledger, "ada", Policy(GUARDED), "other classes count too")
+    spite = "there are no other classes"
+    requests.approve(ledger, "ada", third, "the court waits", break_glass=True, override=spite)
     release(ledger, [third], promote=False)
     file(ledger, "cat")
 

@@ -11,6 +11,8 @@ from governance.evidence.note import Checkpoint
 from governance.ledger.checkpoints import key_name, origin_of
 from governance.ledger.database import Ledger
 from governance.ledger.events import Entry, entries, entry
+from governance.ledger.lookup import every
+from governance.ledger.tables import Report
 from tests.audit.bundle_case import members_of_bytes
 from tests.keys import KEYS
 
@@ -67,7 +69,7 @@ def remade(members: Members, **about: Any) -> Members:
 
 def told(ledger: Ledger, complete: bool = True) -> list[tuple[int, str]]:
     """Event and problem of whatever the stand-alone verifier says of a log."""
-    keys, replay, found = verifier.Keys(), verifier.Replay(complete), []
+    keys, replay, found = verifier.Keys(), verifier.Replay(complete, _reports(ledger).get), []
     for event in _read(ledger):
         try:
             problem = keys.read(event)
@@ -75,6 +77,11 @@ def told(ledger: Ledger, complete: bool = True) -> list[tuple[int, str]]:
             problem = str(error)
         found += [(event.seq, said) for said in (problem, *replay.read(event)) if said]
     return found
+
+
+def _reports(ledger: Ledger) -> dict[str, Any]:
+    with ledger.read() as session:
+        return {row.digest: load_json(row.content) for row in every(session, Report)}
 
 
 def _read(ledger: Ledger) -> Iterator[verifier.Event]:

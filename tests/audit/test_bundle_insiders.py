@@ -76,6 +76,7 @@ def test_a_bundle_that_insiders_made_of_a_lie_is_found(
 def test_every_permission_is_needed_for_something() -> None:
     """Nothing that the tables name is left out of the replay."""
     asked = {"actor.rotate-own-key", "request.break-glass", "version.rollback", "version.promote"}
+    asked |= {"request.override", "version.override"}
     assert asked | set(verifier.PERMISSION_OF.values()) == set(PERMISSIONS)
 
 

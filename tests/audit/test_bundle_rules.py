@@ -3,14 +3,17 @@
 import ast
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from governance import policy
 from governance.audit import allowed, releases, replay
 from governance.audit import verify_bundle as verifier
 from governance.digests import digest_array
@@ -24,6 +27,7 @@ from governance.states import (
     Action,
     State,
 )
+from governance.unlearning import gates
 
 SOURCE = Path(verifier.__file__)
 
@@ -55,7 +59,6 @@ def test_the_transition_table_is_ours() -> None:
 
 
 def test_the_actions_are_ours() -> None:
-    assert verifier._ALIAS_OF == releases._ALIAS_OF
     assert verifier._ELSEWHERE == replay._ELSEWHERE
     assert verifier._SKEW == replay._SKEW
 
@@ -65,6 +68,35 @@ def test_the_permissions_are_ours() -> None:
         verifier.PERMISSIONS
     )
     assert verifier.PERMISSION_OF == allowed._PERMISSION_OF
+
+
+def test_the_limits_are_ours() -> None:
+    assert (verifier.OWN, verifier.WHOLE) == (gates.OWN, gates.WHOLE)
+    assert {**verifier.OWN, **verifier.WHOLE}.keys() == policy.LIMITS.keys()
+    assert (verifier.SCOPES, verifier.ESSENTIAL) == (policy.SCOPES, policy.ESSENTIAL)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rules: rules.pop("gates"),
+        lambda rules: rules.update(more=1),
+        lambda rules: rules["gates"].update(max_forgotten=0.5),
+        lambda rules: rules["gates"].update(max_retain_drop=True),
+        lambda rules: rules["gates"].update(max_retain_drop=1.5),
+        lambda rules: rules["gates"]["scope"].update(everything={}),
+        lambda rules: rules["gates"]["basis"].update(bias={"max_retain_drop": "0"}),
+        lambda rules: rules["roles"].update({"policy.adopt": []}),
+        lambda rules: rules["roles"].update({"policy.change": ["admin"]}),
+        lambda rules: rules["release"].update(production=1),
+    ],
+)
+def test_a_policy_of_another_form_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+    rules = policy.Policy().to_dict()
+    verifier.check_policy(rules)
+    change(rules)
+    with pytest.raises(verifier.MALFORMED):
+        verifier.check_policy(rules)
 
 
 def test_the_small_points_are_ours() -> None:

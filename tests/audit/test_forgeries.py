@@ -11,6 +11,11 @@ from governance.digests import load_json
 from governance.evidence.keys import SigningKey
 from governance.ledger.database import Ledger
 from governance.ledger.guards import missing
+from governance.ledger.judgement import judge_request, judge_version
+from governance.ledger.lookup import find_model, find_request, find_version
+from governance.policy import Policy
+from governance.states import Role
+from tests.audit.forgery import told
 from tests.audit.hostile import Values, attack, change, forge, key_of, peek, remove, rewrite
 from tests.ledger.full_case import take_checkpoint
 from tests.ledger.tampering import dump, raw
@@ -53,7 +58,36 @@ def decision(ledger: Ledger, actor: str, **different: Any) -> Values:
         "texts": [],
         "approvals": 1,
         "quorum": 2,
+        **judged(ledger, 3),
     }
+
+
+def judged(ledger: Ledger, request: int) -> Values:
+    """Gates of a request as the workflow would record them."""
+    with ledger.read() as session:
+        return judge_request(session, find_request(session, request)).to_dict()
+
+
+def promoted_again(ledger: Ledger) -> Values:
+    """Version 3 promoted once more, under the policy in force now."""
+    with ledger.read() as session:
+        version = find_version(session, find_model(session, "shop"), 3)
+        judgement = judge_version(session, version)
+    said = payload_of(ledger, "version.promoted") | judgement.to_dict()
+    del said["override"]
+    return said | {"from": 3, "to": 3, "policy_digest": judgement.policy}
+
+
+def spite(ledger: Ledger, actor: str, about: str, gates: list[Values]) -> Values:
+    """An override as the workflow would record it."""
+    at = peek(ledger, "events")[-1]["at"]
+    return {"actor": actor, "about": about, "gates": gates, "reason": "x", "overridden_at": at}
+
+
+def failing(said: Values) -> Values:
+    """The same with the first gate failed."""
+    first, *others = said["gates"]
+    return said | {"gates": [first | {"value": 2.0, "passed": False}, *others]}
 
 
 @pytest.mark.parametrize(
@@ -200,16 +234,60 @@ def lie(ledger: Ledger, name: str) -> tuple[str, str, str, Values, str]:
         case "a promotion that brings back":
             said = {"alias": "champion", "from": 3, "to": 2, "rollback": True}
             return "mona", "version.promoted", "version:shop/2", said, "it brings request 4 back"
-        case "a failed gate":
-            gate = {"name": "retain drop", "limit": 0.9, "value": 0.5, "passed": True}
-            said = promoted | {"from": 3, "to": 3, "gates": [gate]}
+        case "invented gate values":
+            said = promoted_again(ledger)
+            said["gates"] = [gate | {"value": -0.5} for gate in said["gates"]]
+            return "mona", "version.promoted", "version:shop/3", said, INVENTED
+        case "a limit that is not the policy's":
+            said = promoted_again(ledger)
+            said["gates"][0]["limit"] = 0.001
+            return "mona", "version.promoted", "version:shop/3", said, INVENTED
+        case "a gate left out":
+            said = promoted_again(ledger)
             return (
-                "mona",
-                "version.promoted",
-                "version:shop/3",
-                said,
-                "not passed, or not the policy's",
-            )
+                "mona", "version.promoted", "version:shop/3", said | {"gates": said["gates"][1:]},
+                INVENTED,
+            )  # fmt: skip
+        case "gates of an older policy":
+            said = promoted_again(ledger) | {"policy_digest": peek(ledger, "policies")[0]["digest"]}
+            return "mona", "version.promoted", "version:shop/3", said, "those of another policy"
+        case "a failed gate":
+            said = failing(promoted_again(ledger))
+            return "mona", "version.promoted", "version:shop/3", said, "and nobody overrode it"
+        case "invented gate values of an approval":
+            said = decision(ledger, "eva")
+            said["gates"] = [gate | {"value": -0.5} for gate in said["gates"]]
+            return "eva", "request.endorsed", "request:3", said, INVENTED
+        case "an approval on other reports":
+            said = decision(ledger, "eva") | {"report_digests": []}
+            return "eva", "request.endorsed", "request:3", said, "other reports than its own"
+        case "an approval of what failed":
+            said = failing(decision(ledger, "eva"))
+            return "eva", "request.endorsed", "request:3", said, "and nobody overrode it"
+        case "an override of other gates":
+            said = failing(promoted_again(ledger))
+            said["override"] = spite(ledger, "mona", said["version_digest"], said["gates"][1:])
+            return "mona", "version.promoted", "version:shop/3", said, "other gates than those that"
+        case "an override in another's name":
+            said = failing(decision(ledger, "eva"))
+            about = said["decision"]["projector_digest"]
+            said["override"] = spite(ledger, "ada", about, said["gates"][:1])
+            return "eva", "request.endorsed", "request:3", said, "somebody else's"
+        case "an override of nothing":
+            said = decision(ledger, "eva")
+            said["override"] = spite(ledger, "eva", said["decision"]["projector_digest"], [])
+            return "eva", "request.endorsed", "request:3", said, "other gates than those that"
+        case "an override without a reason":
+            said = failing(decision(ledger, "eva"))
+            about = said["decision"]["projector_digest"]
+            said["override"] = spite(ledger, "eva", about, said["gates"][:1]) | {"reason": " "}
+            return "eva", "request.endorsed", "request:3", said, "an override needs a reason"
+        case "a policy that locks everybody out":
+            said = policy(ledger, Policy(roles={"request.decide": frozenset()}))
+            return "ada", "policy.adopted", "policy:ledger", said, "makes no sense"
+        case "another production alias":
+            said = policy(ledger, Policy(production="live"))
+            return "ada", "policy.adopted", "policy:ledger", said, "another production alias"
         case "gates on other reports":
             said = promoted | {"from": 3, "to": 3, "report_digests": []}
             return "mona", "version.promoted", "version:shop/3", said, "other reports than its own"
@@ -295,7 +373,25 @@ def lie(ledger: Ledger, name: str) -> tuple[str, str, str, Values, str]:
             raise AssertionError(name)
 
 
+INVENTED = "its gates are not those that its reports and the policy give"
+
+
+def policy(ledger: Ledger, rules: Policy) -> Values:
+    """A policy as the workflow would record it."""
+    adopted = {
+        "digest": rules.digest,
+        "adopted_by": "ada",
+        "adopted_at": peek(ledger, "events")[-1]["at"],
+    }
+    return {"policy": adopted, "content": rules.to_dict(), "reason": "x"}
+
+
 LIES = [
+    "invented gate values", "a limit that is not the policy's", "a gate left out", "gates of an older policy",
+    "invented gate values of an approval", "an approval on other reports", "an approval of what failed",
+    "an override of other gates", "an override in another's name", "an override of nothing",
+    "an override without a reason", "a policy that locks everybody out",
+    "another production alias",
     "quorum not reached", "approvals miscounted", "a rejection called approval", "an older policy",
     "another projector", "an emergency by an approver", "an emergency without a word",
     "a backdated decision", "other states", "a shorter deadline", "prepared for somebody else",
@@ -317,6 +413,24 @@ def test_what_a_valid_key_signs_must_be_true(full: Ledger, name: str) -> None:
     last = attack(full, lambda c: forge(c, actor, action, subject, payload, key))
     found = [said for where, said in faults(full) if where == f"event {last}"]
     assert any(problem in said for said in found), found
+
+
+def test_a_ledger_that_nobody_could_repair_is_found(full: Ledger) -> None:
+    """By the policy itself, or by deactivating the last person whom it names."""
+    rules = Policy(roles={"policy.adopt": frozenset({Role.AUDITOR})})
+    key, said = key_of(full, "ada"), policy(full, rules)
+    reason = {"reason": "left"}
+
+    def lock(connection: Connection) -> int:
+        forge(connection, "ada", "policy.adopted", "policy:ledger", said, key)
+        forge(connection, "ada", "actor.deactivated", "actor:zoe", reason, key)
+        return forge(connection, "ada", "policy.adopted", "policy:ledger", said, key)
+
+    last = attack(full, lock)
+    problem = "nobody who was active could do policy.adopt any more"
+    expected = {(f"event {last - 1}", problem), (f"event {last}", problem)}
+    assert expected <= set(faults(full))
+    assert {(last - 1, problem), (last, problem)} <= set(told(full))
 
 
 def test_an_event_before_its_predecessor_is_found(full: Ledger) -> None:

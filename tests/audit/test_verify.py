@@ -52,7 +52,7 @@ def test_the_case_is_worth_verifying(cases: Ledger) -> None:
     assert raw(cases, "SELECT ruling FROM decisions ORDER BY id") == [("approval",), ("rejection",)]
     assert raw(cases, "SELECT version_id FROM aliases") == [(2,)]
     empty = {name for name, rows in dump(cases).items() if not rows}
-    assert empty == {"tree_nodes", *OPERATIONAL_TABLES}
+    assert empty == {"overrides", "tree_nodes", *OPERATIONAL_TABLES}
 
 
 def test_an_empty_ledger_holds(ledger: Ledger) -> None:

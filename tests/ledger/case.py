@@ -11,22 +11,24 @@ from torch import Tensor
 
 from governance.clip.encoder import BaseModel
 from governance.datasets import Item, Manifest
-from governance.digests import canonical_json, digest_bytes, digest_json
+from governance.digests import digest_bytes, digest_json
 from governance.ledger import arrays
 from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.facts import dataset_facts, model_facts, report_facts, version_facts
 from governance.ledger.identity import version_digest
-from governance.ledger.lookup import find_model, find_request
+from governance.ledger.judgement import judge_version
+from governance.ledger.lookup import find_dataset, find_model, find_request
+from governance.ledger.rules import production
 from governance.ledger.tables import (
     Alias,
     Dataset,
     Model,
     ModelVersion,
-    Report,
     VersionMember,
 )
 from governance.ledger.types import now
+from governance.policy import CANDIDATE, Policy
 from governance.progress import Meter
 from governance.states import Action, Basis, Role, State
 from governance.unlearning.bank import PromptBank, build_bank
@@ -36,13 +38,16 @@ from governance.unlearning.projector import Projector, identity
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import actors, prepare, requests
-from governance.workflow.aliases import CANDIDATE, CHAMPION, take_alias
-from governance.workflow.measure import read_members
-from governance.workflow.policies import current
+from governance.workflow.aliases import take_alias
+from governance.workflow.build import Measured, measure
+from governance.workflow.gates import admit, said
+from governance.workflow.measure import read_eval_set, read_members, store_report
+from governance.workflow.models import base_model
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 from tests.databases import Databases, make_template
 from tests.fakes import FakeRegistry
+from tests.policies import OPEN
 
 PEOPLE = {"carla": Role.COMPLIANCE, "dmitri": Role.APPROVER, "mona": Role.MLOPS}
 DIMENSION = 12
@@ -74,7 +79,7 @@ def synthetic_bank() -> PromptBank:
 
 def add_people(ledger: Ledger) -> None:
     """An admin, and one person for each role that a case needs."""
-    actors.found(ledger, "ada")
+    actors.found(ledger, "ada", Policy(OPEN))
     for name, role in PEOPLE.items():
         actors.add(ledger, "ada", name, [role])
 
@@ -103,7 +108,7 @@ def add_model(ledger: Ledger, name: str = "shop") -> None:
         session.add(model)
         session.flush()
         version = _add_version(session, model, 1, digest, none)
-        session.add(Alias(model_id=model.id, name=CHAMPION, version_id=version.id))
+        session.add(Alias(model_id=model.id, name=production(session), version_id=version.id))
         payload = {"model": model_facts(model), "version": version_facts(version)}
         append(session, "mona", "model.registered", f"model:{name}", payload)
 
@@ -141,9 +146,14 @@ def file(ledger: Ledger, label: str | None, domain: str | None = None) -> int:
 
 
 def add_version(
-    ledger: Ledger, request_ids: list[int], number: int = 2, nominate: bool = False
+    ledger: Ledger,
+    request_ids: list[int],
+    number: int = 2,
+    nominate: bool = False,
+    override: str | None = None,
 ) -> None:
     """What `workflow.versions.apply` and `workflow.release.promote` record for a version of ``shop``."""
+    tools = Tools(ledger, FakeRegistry(), RandomEncoder())  # type: ignore[arg-type]
     with ledger.write() as session:
         model = find_model(session, "shop")
         found = [find_request(session, request) for request in request_ids]
@@ -165,18 +175,12 @@ def add_version(
             for member in members
         ]
         session.flush()
-        content = {"kind": "version", "version": number}
-        session.add(
-            Report(
-                purpose="version",
-                version_id=version.id,
-                dataset_id=1,
-                content=canonical_json(content),
-                digest=digest_json(content),
-                created_at=now(),
-            )
+        bank, dataset = synthetic_bank(), read_eval_set(find_dataset(session, "eval"))
+        subject = Measured(
+            "shop", number, base_model(model), bank, 50.0, members, [], frozenset(), []
         )
-        session.flush()
+        content = measure(tools, subject, projector, dataset, None)
+        store_report(session, "version", dataset, content, version_id=version.id)
         payload = {
             "version": version_facts(version),
             "reports": [report_facts(report) for report in version.reports],
@@ -188,13 +192,17 @@ def add_version(
                 advance(session, request, Action.APPLY, "mona", applied)
         if nominate:
             take_alias(session, "mona", model, CANDIDATE, version, {})
+        judgement = judge_version(session, version)
+        spite = admit(session, "mona", "version.override", version, judgement, override)
         promotion = {
             "version_digest": digest,
-            "report_digests": [report.digest for report in version.reports],
-            "policy_digest": current(session)[1],
-            "gates": [],
+            "policy_digest": judgement.policy,
+            **judgement.to_dict(),
+            **said(spite),
         }
-        take_alias(session, "mona", model, CHAMPION, version, promotion)
+        take_alias(session, "mona", model, production(session), version, promotion)
+        if spite is not None:
+            session.add(spite)
 
 
 def build(ledger: Ledger) -> None:

@@ -1,6 +1,7 @@
 """A ledger with several rows in every table: whatever can be tampered with is in it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from governance.ledger.database import Ledger
 from governance.ledger.events import append
 from governance.ledger.outbox import Ending, Occasion
 from governance.notifications import DUE_SOON, KINDS, OVERDUE
-from governance.policy import Gates, Policy, Quorum
+from governance.policy import Policy, Quorum
 from governance.states import Role
 from governance.unlearning.recipe import Recipe
 from governance.workflow import actors, cases, policies, prepare, requests
@@ -19,6 +20,7 @@ from governance.workflow.tools import Tools
 from tests.databases import Databases, make_template
 from tests.fakes import FakeRegistry
 from tests.ledger.case import RandomEncoder, add_dataset, add_model, add_version, build, file
+from tests.policies import GUARDED, OPEN
 
 REFUSALS = 720
 """Enough for three stored nodes of the tree."""
@@ -31,7 +33,7 @@ def take_checkpoint(ledger: Ledger, actor: str = "zoe") -> None:
 
 
 def build_all(ledger: Ledger) -> None:
-    """After `case.build`: 4 is endorsed and approved by two, 5 approved in an emergency and waits, 6 is redacted."""
+    """After `case.build`: 4 is approved by two in spite of a gate, 5 in an emergency and waits, 6 is redacted."""
     build(ledger)
     take_checkpoint(ledger)
     tools = Tools(ledger, FakeRegistry(), RandomEncoder())  # type: ignore[arg-type]
@@ -42,15 +44,24 @@ def build_all(ledger: Ledger) -> None:
     for name, images in (("street", 3), ("studio", 4)):
         add_dataset(ledger, name, images)
         add_model(ledger, f"{name}-search")
-    policies.adopt(ledger, "ada", Policy(quorum=Quorum(default=2)), "two eyes more")
+    rules = Policy(
+        GUARDED,
+        Quorum(default=2),
+        roles={
+            "request.override": frozenset({Role.ADMIN, Role.APPROVER}),
+            "version.override": frozenset({Role.ADMIN, Role.MLOPS}),
+        },
+    )
+    policies.adopt(ledger, "ada", rules, "two eyes more")
     joint = file(ledger, "cat", "sketch")
     prepare.prepare(tools, "mona", joint, "eval", Recipe.of("redirect"))
     prepare.evaluate_request(tools, "zoe", joint, "street")
-    requests.approve(ledger, "dmitri", joint, "the first")
-    requests.approve(ledger, "eva", joint, "the second")
-    add_version(ledger, [1, joint], number=3, nominate=True)
+    requests.approve(ledger, "dmitri", joint, "the first", override="nobody has other classes")
+    requests.approve(ledger, "eva", joint, "the second", override="nor will anybody")
+    add_version(ledger, [1, joint], number=3, nominate=True, override="measured elsewhere")
     take_checkpoint(ledger)
-    policies.adopt(ledger, "ada", Policy(Gates(max_retain_drop=0.1), Quorum(default=2)), "looser")
+    looser = replace(rules, gates=replace(OPEN, max_retain_drop=0.9))
+    policies.adopt(ledger, "ada", looser, "looser")
     urgent = file(ledger, "mug", "sketch")
     prepare.prepare(tools, "mona", urgent, "eval", Recipe.of("nullspace"))
     requests.approve(ledger, "ada", urgent, "the court sits tomorrow", break_glass=True)

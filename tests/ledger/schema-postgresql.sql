@@ -119,6 +119,14 @@ outboxes.event_cursor integer NOT NULL
 outboxes.notice_cursor integer NOT NULL
 outboxes.gone_at timestamp with time zone
 outboxes.added_at timestamp with time zone NOT NULL
+overrides.id integer NOT NULL DEFAULT nextval('overrides_id_seq'::regclass)
+overrides.request_id integer
+overrides.version_id integer
+overrides.about character varying(71) NOT NULL
+overrides.actor character varying(200) NOT NULL
+overrides.reason text NOT NULL
+overrides.gates json NOT NULL
+overrides.overridden_at timestamp with time zone NOT NULL
 policies.id integer NOT NULL DEFAULT nextval('policies_id_seq'::regclass)
 policies.digest character varying(71) NOT NULL
 policies.content text NOT NULL
@@ -209,6 +217,9 @@ models CONSTRAINT uq_models_name UNIQUE (name)
 notices CONSTRAINT pk_notices PRIMARY KEY (id)
 notices CONSTRAINT uq_notices_kind_subject_occasion UNIQUE (kind, subject, occasion)
 outboxes CONSTRAINT pk_outboxes PRIMARY KEY (name)
+overrides CONSTRAINT fk_overrides_request_id FOREIGN KEY (request_id) REFERENCES requests(id)
+overrides CONSTRAINT fk_overrides_version_id FOREIGN KEY (version_id) REFERENCES model_versions(id)
+overrides CONSTRAINT pk_overrides PRIMARY KEY (id)
 policies CONSTRAINT pk_policies PRIMARY KEY (id)
 private_texts CONSTRAINT fk_private_texts_request_id FOREIGN KEY (request_id) REFERENCES requests(id)
 private_texts CONSTRAINT pk_private_texts PRIMARY KEY (id)
@@ -230,11 +241,14 @@ CREATE INDEX ix_actor_keys_actor_id ON public.actor_keys USING btree (actor_id)
 CREATE INDEX ix_decisions_request_id ON public.decisions USING btree (request_id)
 CREATE INDEX ix_deliveries_outbox_state_due_at ON public.deliveries USING btree (outbox, state, due_at)
 CREATE INDEX ix_delivery_attempts_delivery_id ON public.delivery_attempts USING btree (delivery_id)
+CREATE INDEX ix_evaluation_reports_digest ON public.evaluation_reports USING btree (digest)
 CREATE INDEX ix_evaluation_reports_projector_id ON public.evaluation_reports USING btree (projector_id)
 CREATE INDEX ix_evaluation_reports_version_id ON public.evaluation_reports USING btree (version_id)
 CREATE INDEX ix_events_action ON public.events USING btree (action)
 CREATE INDEX ix_events_subject ON public.events USING btree (subject)
 CREATE INDEX ix_model_versions_model_id ON public.model_versions USING btree (model_id)
+CREATE INDEX ix_overrides_request_id ON public.overrides USING btree (request_id)
+CREATE INDEX ix_overrides_version_id ON public.overrides USING btree (version_id)
 CREATE INDEX ix_private_texts_commitment ON public.private_texts USING btree (commitment)
 CREATE INDEX ix_private_texts_request_id ON public.private_texts USING btree (request_id)
 CREATE INDEX ix_projectors_request_id ON public.projectors USING btree (request_id)
@@ -256,6 +270,7 @@ CREATE UNIQUE INDEX pk_model_versions ON public.model_versions USING btree (id)
 CREATE UNIQUE INDEX pk_models ON public.models USING btree (id)
 CREATE UNIQUE INDEX pk_notices ON public.notices USING btree (id)
 CREATE UNIQUE INDEX pk_outboxes ON public.outboxes USING btree (name)
+CREATE UNIQUE INDEX pk_overrides ON public.overrides USING btree (id)
 CREATE UNIQUE INDEX pk_policies ON public.policies USING btree (id)
 CREATE UNIQUE INDEX pk_private_texts ON public.private_texts USING btree (id)
 CREATE UNIQUE INDEX pk_projectors ON public.projectors USING btree (id)
@@ -301,6 +316,8 @@ CREATE TRIGGER notices_no_change BEFORE DELETE OR UPDATE ON public.notices FOR E
 CREATE TRIGGER notices_no_truncate BEFORE TRUNCATE ON public.notices FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER outboxes_no_delete BEFORE DELETE ON public.outboxes FOR EACH ROW EXECUTE FUNCTION governance_kept() [O]
 CREATE TRIGGER outboxes_no_truncate BEFORE TRUNCATE ON public.outboxes FOR EACH STATEMENT EXECUTE FUNCTION governance_kept() [O]
+CREATE TRIGGER overrides_no_change BEFORE DELETE OR UPDATE ON public.overrides FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
+CREATE TRIGGER overrides_no_truncate BEFORE TRUNCATE ON public.overrides FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER policies_no_change BEFORE DELETE OR UPDATE ON public.policies FOR EACH ROW EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER policies_no_truncate BEFORE TRUNCATE ON public.policies FOR EACH STATEMENT EXECUTE FUNCTION governance_append_only() [O]
 CREATE TRIGGER private_texts_erase BEFORE UPDATE ON public.private_texts FOR EACH ROW EXECUTE FUNCTION governance_erase() [O]

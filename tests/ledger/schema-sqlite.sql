@@ -2,11 +2,14 @@ CREATE INDEX ix_actor_keys_actor_id ON actor_keys (actor_id);
 CREATE INDEX ix_decisions_request_id ON decisions (request_id);
 CREATE INDEX ix_deliveries_outbox_state_due_at ON deliveries (outbox, state, due_at);
 CREATE INDEX ix_delivery_attempts_delivery_id ON delivery_attempts (delivery_id);
+CREATE INDEX ix_evaluation_reports_digest ON evaluation_reports (digest);
 CREATE INDEX ix_evaluation_reports_projector_id ON evaluation_reports (projector_id);
 CREATE INDEX ix_evaluation_reports_version_id ON evaluation_reports (version_id);
 CREATE INDEX ix_events_action ON events (action);
 CREATE INDEX ix_events_subject ON events (subject);
 CREATE INDEX ix_model_versions_model_id ON model_versions (model_id);
+CREATE INDEX ix_overrides_request_id ON overrides (request_id);
+CREATE INDEX ix_overrides_version_id ON overrides (version_id);
 CREATE INDEX ix_private_texts_commitment ON private_texts (commitment);
 CREATE INDEX ix_private_texts_request_id ON private_texts (request_id);
 CREATE INDEX ix_projectors_request_id ON projectors (request_id);
@@ -210,6 +213,19 @@ CREATE TABLE outboxes (
 	added_at DATETIME NOT NULL, 
 	CONSTRAINT pk_outboxes PRIMARY KEY (name)
 );
+CREATE TABLE overrides (
+	id INTEGER NOT NULL, 
+	request_id INTEGER, 
+	version_id INTEGER, 
+	about VARCHAR(71) NOT NULL, 
+	actor VARCHAR(200) NOT NULL, 
+	reason TEXT NOT NULL, 
+	gates JSON NOT NULL, 
+	overridden_at DATETIME NOT NULL, 
+	CONSTRAINT pk_overrides PRIMARY KEY (id), 
+	CONSTRAINT fk_overrides_request_id FOREIGN KEY(request_id) REFERENCES requests (id), 
+	CONSTRAINT fk_overrides_version_id FOREIGN KEY(version_id) REFERENCES model_versions (id)
+);
 CREATE TABLE policies (
 	id INTEGER NOT NULL, 
 	digest VARCHAR(71) NOT NULL, 
@@ -324,6 +340,9 @@ CREATE TRIGGER notices_no_replace BEFORE INSERT ON notices WHEN EXISTS (SELECT 1
 CREATE TRIGGER notices_no_update BEFORE UPDATE ON notices BEGIN SELECT RAISE(ABORT, 'notices is append-only'); END;
 CREATE TRIGGER outboxes_no_delete BEFORE DELETE ON outboxes BEGIN SELECT RAISE(ABORT, 'rows of outboxes are never removed'); END;
 CREATE TRIGGER outboxes_no_replace BEFORE INSERT ON outboxes WHEN EXISTS (SELECT 1 FROM outboxes WHERE (name = NEW.name) OR (rowid = NEW.rowid)) BEGIN SELECT RAISE(ABORT, 'rows of outboxes are never removed'); END;
+CREATE TRIGGER overrides_no_delete BEFORE DELETE ON overrides BEGIN SELECT RAISE(ABORT, 'overrides is append-only'); END;
+CREATE TRIGGER overrides_no_replace BEFORE INSERT ON overrides WHEN EXISTS (SELECT 1 FROM overrides WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'overrides is append-only'); END;
+CREATE TRIGGER overrides_no_update BEFORE UPDATE ON overrides BEGIN SELECT RAISE(ABORT, 'overrides is append-only'); END;
 CREATE TRIGGER policies_no_delete BEFORE DELETE ON policies BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
 CREATE TRIGGER policies_no_replace BEFORE INSERT ON policies WHEN EXISTS (SELECT 1 FROM policies WHERE (id = NEW.id)) BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;
 CREATE TRIGGER policies_no_update BEFORE UPDATE ON policies BEGIN SELECT RAISE(ABORT, 'policies is append-only'); END;

@@ -10,6 +10,7 @@ from governance.digests import load_json
 from governance.ledger.database import Ledger
 from governance.ledger.events import stream
 from governance.ledger.lookup import alias_version, find_model, find_request, find_version
+from governance.ledger.rules import current
 from governance.ledger.tables import Base, Report
 from governance.policy import Gates
 from governance.workflow import policies
@@ -79,7 +80,7 @@ def report(ledger: Ledger, report_id: int) -> dict[str, Any]:
 def gates(ledger: Ledger, limits: Gates) -> None:
     """Let the policy in force have these gates."""
     with ledger.read() as session:
-        rules, _ = policies.current(session)
+        rules, _ = current(session)
     if rules.gates != limits:
         policies.adopt(ledger, "ada", replace(rules, gates=limits), "a test wants it")
 
