@@ -26,7 +26,8 @@ KEYS = st.sampled_from(
     [
         "format", "actor", "database", "tracking_uri", "anchor", "directory", "command", "gates",
         "quorum", "default", "scope", "basis", "retention", "days", "max_forget_accuracy",
-        "max_retain_drop", "class", "domain", "court-order", "classes", "domains", "templates",
+        "max_retain_drop", "max_paraphrase", "roles", "policy.adopt",
+        "release", "production", "class", "domain", "court-order", "classes", "domains", "templates",
         "domain_templates", "synonyms", "paraphrases",
     ]
 )  # fmt: skip

@@ -31,7 +31,10 @@ COMMANDS = {
     "dataset": ("governance.cli.dataset:dataset", "Data sets to evaluate on."),
     "request": ("governance.cli.request:request", "Forget requests: file, prepare, decide, apply."),
     "version": ("governance.cli.version:version", "Model versions: promote, roll back, export."),
-    "policy": ("governance.cli.policy:policy", "Gates, quorum and retention, and their history."),
+    "policy": (
+        "governance.cli.policy:policy",
+        "Gates, quorum, roles and retention, and their history.",
+    ),
     "audit": (
         "governance.cli.audit:audit",
         "The event log, its verification, bundles of evidence.",

@@ -14,7 +14,7 @@ _FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.group()
 @common
 def policy() -> None:
-    """Gates, quorum and retention: the rules that everybody who uses the ledger follows."""
+    """Gates, quorum, roles, production alias and retention: the rules that everybody who uses the ledger follows."""
 
 
 @policy.command()

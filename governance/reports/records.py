@@ -224,7 +224,7 @@ def override_record(override: Override) -> dict[str, Any]:
         "reason": override.reason,
         "gates": override.gates,
         "overridden_at": override.overridden_at.isoformat(),
-        "void": newest is not None and newest.digest != override.about,
+        "void": newest is not None and newest.prepared_at > override.overridden_at,
     }
 
 

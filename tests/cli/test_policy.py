@@ -36,7 +36,9 @@ def test_the_policy_in_force_and_its_history(peopled: Path, cli: Cli, tmp_path: 
     shown = cli("policy", "show", "--json").json
     assert (shown["digest"], shown["adopted_by"]) == (Policy().digest, "ada")
     assert shown["content"] == Policy().to_dict()
-    assert "gates.max_forget_accuracy  0.2" in cli("policy", "show").out
+    lines = [line.split() for line in cli("policy", "show").out.splitlines()]
+    assert ["gates.max_forget_accuracy", "0.2"] in lines
+    assert ["roles.request.decide", "admin,", "approver"] in lines
     path = written(tmp_path, ("max_retain_drop = 0.03", "max_retain_drop = 0.01"),
                    ("# court-order = 2", "court-order = 3"))  # fmt: skip
     record = cli("policy", "adopt", path, "--reason", "the board decided", "--json").json
@@ -112,3 +114,47 @@ def test_a_quorum_by_legal_basis_and_a_broken_glass(home: Path, cli: Cli, tmp_pa
     assert record["state"] == "approved"
     assert [decision["break_glass"] for decision in record["decisions"]] == [False, True]
     assert cli("audit", "verify", "--offline", "--json").json["ok"] is True
+
+
+def test_gates_are_shown_with_their_rules_refuse_and_are_overridden(
+    filed: Path, cli: Cli, tmp_path: Path
+) -> None:
+    path = written(tmp_path, ("[gates.basis.court-order]", "[gates.basis.bias]"),
+                   ("# max_paraphrase = 0.2", "max_paraphrase = 0.0\nmax_guard_drop = 0.1"))  # fmt: skip
+    cli("policy", "adopt", path, "--reason", "r")
+    shown = cli("request", "prepare", "1", "--actor", "mona").out
+    assert "Gates: 2 of 6 FAILED" in shown
+    assert "gates.basis.bias" in shown
+    assert "not measured" in shown
+    assert "To measure guard drop it takes a data set of other classes" in shown
+    assert cli("request", "show", "1").out.count("FAILED") == shown.count("FAILED")
+    approve = ("request", "approve", "1", "--actor")
+    error = cli(*approve, "dmitri", expect=3).err
+    assert error.startswith("Error: request 1 fails paraphrase 0.")
+    assert len(error.splitlines()) == 1
+    assert "--override needs --reason" in cli(*approve, "ada", "--override", expect=2).err
+    assert "--reason is for --override" in cli(*approve, "dmitri", "--reason", "x", expect=2).err
+    why = ("--override", "--reason", "the court accepts it")
+    assert "request.override needs admin" in cli(*approve, "dmitri", *why, expect=3).err
+    warning = "!!! OVERRIDE: ada let request 1 pass"
+    assert warning in cli(*approve, "ada", *why).out
+    assert warning in cli("request", "show", "1").out
+    cli("request", "apply", "1", "--actor", "mona")
+    promote = ("version", "promote", "2")
+    assert (
+        "version 2 fails paraphrase of request 1" in cli(*promote, "--actor", "mona", expect=3).err
+    )
+    assert "!!! OVERRIDE: ada let version 2 pass" in cli(*promote, *why).out
+    assert "the court accepts it" in cli("version", "show", "2").out
+    assert "OVERRIDE" in cli("version", "list").out
+    record = cli("version", "show", "2", "--json").json
+    assert [entry["subject"] for entry in record["overrides"]] == ["request 1", "version 2"]
+    assert [gate["name"] for gate in record["gates"] if not gate["passed"]] == [
+        "paraphrase",
+        "guard drop",
+    ]
+    assert cli("audit", "verify", "--json").json["ok"] is True
+    cli("audit", "export", "--version", "2", "-o", tmp_path / "b.zip")
+    checked = cli("audit", "check-bundle", tmp_path / "b.zip").out
+    assert "OVERRIDE: ada let version 2 pass" in checked
+    assert "OVERRIDE: ada let request 1 pass" in checked

@@ -28,7 +28,8 @@ from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import prepare, requests, versions
 from governance.workflow.models import base_model
-from tests.workflow.helpers import holds, report, version_report
+from tests.policies import OPEN
+from tests.workflow.helpers import gates, holds, report, version_report
 from tests.workflow.shop import Shop
 
 MUG, CAT = Target("mug", None), Target("cat", None)
@@ -136,6 +137,7 @@ def test_figures_after_the_edit_are_read_with_the_edited_prompts(shop: Shop) -> 
 
 
 def test_evaluating_again_reads_the_text_side_from_the_ledger(shop: Shop) -> None:
+    gates(shop.ledger, OPEN)
     number = shop.approved("mug", both_sides=True)
     again = report(shop.ledger, prepare.evaluate_request(shop.tools, "otto", number, "eval"))
     first = _first_report(shop, number)
@@ -190,6 +192,7 @@ def test_factors_of_the_text_side_are_in_recipes_and_in_mlflow(shop: Shop) -> No
 def test_beside_a_request_of_images_only_and_without_the_one_of_both_sides(
     shop: Shop, tmp_path: Path
 ) -> None:
+    gates(shop.ledger, OPEN)
     cat = shop.approved("cat")
     versions.apply(shop.tools, "mona", [cat])
     mug = shop.file("mug")
@@ -229,6 +232,7 @@ def _digest(shop: Shop, number: int) -> str:
 
 @pytest.mark.parametrize("both_sides", [True, False])
 def test_reports_say_which_towers_were_edited(shop: Shop, both_sides: bool) -> None:
+    gates(shop.ledger, OPEN)
     number = shop.approved("mug", both_sides=both_sides)
     versions.apply(shop.tools, "mona", [number])
     with shop.ledger.read() as session:

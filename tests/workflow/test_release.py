@@ -12,6 +12,7 @@ from governance.errors import (
 from governance.policy import Gates
 from governance.unlearning.recipe import Recipe
 from governance.workflow import prepare, release, requests, versions
+from tests.policies import OPEN
 from tests.workflow.helpers import actions, champion, dump, gates, holds, state
 from tests.workflow.shop import Shop
 
@@ -57,8 +58,10 @@ def test_a_failed_gate_refuses_and_changes_nothing(
 ) -> None:
     number = shop.file(None, "cartoon")
     prepare.prepare(shop.tools, "mona", number, None, recipe)
+    gates(shop.ledger, OPEN)
     requests.approve(shop.ledger, "dmitri", number)
     versions.apply(shop.tools, "mona", [number])
+    gates(shop.ledger, Gates())
     before = dump(shop.ledger)
     with pytest.raises(RefusedError, match=f"version 2 fails .*{message} .* on eval"):
         promote(shop, 2, Gates())
@@ -167,6 +170,7 @@ def test_of_two_promotions_at_once_one_wins(shop: Shop) -> None:
 def test_a_version_that_failed_its_gates_is_not_served_by_a_rollback(shop: Shop) -> None:
     number = shop.file(None, "cartoon")
     prepare.prepare(shop.tools, "mona", number, None, Recipe.of("nullspace"))
+    gates(shop.ledger, OPEN)
     requests.approve(shop.ledger, "dmitri", number)
     versions.apply(shop.tools, "mona", [number])
     with pytest.raises(RefusedError, match="version 2 fails"):
