@@ -40,12 +40,18 @@ def test_an_untouched_bundle_holds(bundles: dict[str, Path], scope: str) -> None
     ]
 
 
-def test_break_glass_is_loud(bundles: dict[str, Path]) -> None:
+def test_break_glass_and_overrides_are_loud(bundles: dict[str, Path]) -> None:
     outcome = verifier.verify(bundles["all"])
-    assert len(outcome.loud) == 1
+    assert len(outcome.loud) == 2
+    override = "OVERRIDE: ada let request 4 pass although guard drop was not measured"
+    assert override in outcome.to_text()
     assert "BREAK-GLASS: ada approved request 4 without four eyes" in outcome.to_text()
     page = members_of(bundles["all"])["index.html"].decode()
     assert "BREAK-GLASS" in page
+    assert override in page
+    sheet = members_of(bundles["all"])["overrides.csv"].decode()
+    assert "request:4,ada," in sheet
+    assert "there are no other classes" in sheet
     assert "break-glass: without four eyes" in page
     assert verifier.verify(bundles["request"]).loud == []
 

@@ -154,6 +154,7 @@ def request_record(number: int, targets: Iterable[Target], **changes: Any) -> di
         "redacted": False,
         "approvals": {"given": 1, "needed": 1},
         "break_glass": False,
+        "overrides": [],
         "filed_by": "anna",
         "filed_at": "2025-03-03T08:30:00+00:00",
         "due_at": "2025-04-02T08:30:00+00:00",
@@ -227,6 +228,8 @@ def document(kind: str, **changes: Any) -> dict[str, Any]:
         "requests": [],
         "version": None,
         "reports": [],
+        "gates": [],
+        "policy_digest": digest("9"),
         "history": [],
         "limits": list(LIMITS),
         "made_at": "2025-03-12T16:45:10+00:00",
@@ -325,6 +328,8 @@ def version_document(active: bool = True) -> dict[str, Any]:
         "sides": ["image"] if held else [],
         "residuals": [{"request": number, "residual": 0.0317, "tolerance": 0.1} for number in held],
         "aliases": ["candidate"],
+        "served": False,
+        "overrides": [],
         "digest": digest("5"),
         "weights_digest": digest("4"),
         "created_by": "mira",
@@ -352,7 +357,7 @@ def version_document(active: bool = True) -> dict[str, Any]:
 def base_document() -> dict[str, Any]:
     """The unedited model: nothing asked, nothing measured."""
     value = version_document(active=False)
-    value["version"] |= {"version": 1, "parent": None, "aliases": ["champion"]}
+    value["version"] |= {"version": 1, "parent": None, "aliases": ["champion"], "served": True}
     return value | {"reports": [], "history": [], "ledger_head": None}
 
 
@@ -774,6 +779,7 @@ def test_every_version_event_of_the_workflow_has_words() -> None:
         "version.evaluate",
         "version.promote",
         "version.rollback",
+        "version.override",
         "version.export",
     }
     assert written - permissions <= set(html.ACTIONS)
@@ -836,3 +842,46 @@ def test_files_retention_and_holds_are_shown() -> None:
     assert f"1. {HOSTILE} (12,345 bytes)" in page.text
     assert "until 4 March 2028, 10:00 UTC (retention class standard)" in page.text
     assert "legal hold since 8 March 2025, 10:00 UTC: suit 12/26" in page.text
+
+
+def test_gates_stand_with_limit_and_rule_and_what_failed_is_marked() -> None:
+    value = request_document()
+    assert "keeps within the limits" not in render(value)
+    gate = {
+        "name": "paraphrase", "value": 0.25, "limit": 0.2, "rule": "gates.basis.bias", "dataset": "eval",
+        "request": None, "passed": False,
+    }  # fmt: skip
+    missing = gate | {"name": "guard drop", "value": None, "dataset": None, "request": 3}
+    kept = gate | {"name": "retain drop", "value": 0.1, "passed": True}
+    value["gates"] = [gate, missing, kept]
+    text = Page(render(value)).text
+    for words in (
+        "paraphrase",
+        "0.250",
+        "≤ 0.200",
+        "failed",
+        "gates.basis.bias",
+        "not measured",
+        "passed",
+    ):
+        assert words in text
+
+
+def test_an_override_stands_at_the_top_and_cannot_break_the_page() -> None:
+    for make in (request_document, version_document):
+        value = make()
+        assert "Override" not in render(value)
+        gate = {
+            "name": "paraphrase", "value": 0.25, "limit": 0.2, "rule": "gates", "dataset": "eval",
+            "request": None, "passed": False,
+        }  # fmt: skip
+        entry = {
+            "subject": "request 3", "about": digest("a"), "actor": "ada", "reason": "<script>now",
+            "gates": [gate], "overridden_at": "2025-03-06T14:00:00+00:00", "void": False,
+        }  # fmt: skip
+        (value["version"] or value["requests"][0])["overrides"] = [entry]
+        source = render(value)
+        assert source.index('role="alert"') < source.index("<h2>Summary</h2>")
+        assert "<script>" not in source
+        assert "ada let request 3 pass" in Page(source).text
+        assert "paraphrase 0.250 > 0.200 on eval" in Page(source).text
