@@ -24,6 +24,7 @@ UNSEEN = {
     ("policies", "id"): "numbers only the order, which is that of the log",
     ("private_texts", "id"): "numbers only the order, and decisions point at it, which is seen",
     ("decisions", "id"): "numbers only the order, which is that of the log",
+    ("overrides", "id"): "numbers only the order, which is that of the log",
     ("evaluation_reports", "id"): "numbers only the order, which is that of the log",
     ("request_targets", "id"): "numbers only the order, which is that of the log",
     ("actor_keys", "id"): "numbers only the order, which is that of the log",
@@ -48,6 +49,7 @@ NAMES: dict[str, Callable[[Values, dict[str, dict[int, str]]], str]] = {
     "projectors": lambda r, _: f"projector {r['id']} of request {r['request_id']}",
     "evaluation_reports": lambda r, _: f"report {r['id']}",
     "decisions": lambda r, _: f"decision {r['id']} on request {r['request_id']}",
+    "overrides": lambda r, _: f"override {r['id']}",
     "model_versions": lambda r, n: (
         f"version {r['number']} of {n['models'].get(r['model_id'], 'a missing model')}"
     ),
@@ -71,6 +73,7 @@ NOUNS = {
     "projectors": r"a projector of request .*|version .*|a report on .*|report \d+",
     "evaluation_reports": "a report on .*",
     "decisions": "a decision on request .*",
+    "overrides": "an override of .*",
     "model_versions": r"version .*|a report on version .*|report \d+",
     "version_members": r"version_members of \d+",
 }
