@@ -27,6 +27,7 @@ from tests.audit.forgery import Events, Members, events_of, remade, rewrite, sig
 from tests.audit.hostile import key_of
 from tests.fakes import FakeRegistry
 from tests.ledger.case import RandomEncoder
+from tests.policies import OPEN
 
 
 def first(events: Events, action: str) -> dict[str, Any]:
@@ -294,7 +295,7 @@ def test_trusted_keys_say_how_far_they_vouch(bundles: dict[str, Path], tmp_path:
 
 def test_the_quorum_of_that_time_counts(trail: Ledger, tmp_path: Path) -> None:
     """Whoever could slip a single approval past a quorum of two would be found by the replay."""
-    policies.adopt(trail, "ada", Policy(quorum=Quorum(default=2)), "two of us")
+    policies.adopt(trail, "ada", Policy(OPEN, Quorum(default=2)), "two of us")
     number, _ = requests.file(trail, "carla", "shop", [Target("oak", None)], Basis.BIAS, "because")
     tools = Tools(trail, FakeRegistry(), RandomEncoder())  # type: ignore[arg-type]
     prepare.prepare(tools, "mona", number, "eval", Recipe.of("redirect"))

@@ -359,7 +359,7 @@ def test_the_policy_says_which_alias_is_production(
     models.register(tools, "mona", "shop", parse_source(f"local-dir:{MODEL_DIR}", None), labels)
     datasets.add(ledger, "mona", "eval", images)
     assert registry.aliases("shop") == {"live": "1"}
-    number = requests.file(ledger, "ada", "shop", [Target("mug", None)], Basis.BIAS, "a reason")
+    number, _ = requests.file(ledger, "ada", "shop", [Target("mug", None)], Basis.BIAS, "a reason")
     prepare.prepare(tools, "mona", number, "eval", Recipe.of("redirect"))
     actors.add(ledger, "ada", "dmitri", [Role.APPROVER])
     requests.approve(ledger, "dmitri", number)
