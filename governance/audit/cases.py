@@ -109,8 +109,6 @@ def _served(action: Action, number: int, version: Version, served: bool) -> Iter
         yield f"that version {'holds' if action is Action.REINSTATE else 'lacks'} the request"
     if action is Action.RELEASE and not served:
         yield "that version was not served"
-    if action is Action.REINSTATE:
-        version.dropped = True
 
 
 def _decided(world: World, event: Entry, action: Action, case: Case, payload: Any) -> Iterator[str]:

@@ -81,7 +81,7 @@ def move_alias(world: World, event: Entry, name: str, payload: Any) -> Iterator[
 def _admitted(
     world: World, event: Entry, version: Version, payload: Any, forward: bool
 ) -> Iterator[str | Said]:
-    """A version is served after its gates, by going back to it, or at once if it only drops a request."""
+    """A version is served after its gates, or by going back to it."""
     if payload.get("rollback"):
         if not version.served:
             yield "it was never served, so nobody could go back to it"
@@ -89,8 +89,7 @@ def _admitted(
     if not forward:
         yield "it is older than the version that was served"
     if "gates" not in payload:
-        if not version.dropped:
-            yield "it was promoted without its gates"
+        yield "it was promoted without its gates"
         return
     if payload["policy_digest"] != world.policy_digest:
         yield "its gates are those of another policy than that of that time"

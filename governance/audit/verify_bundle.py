@@ -750,14 +750,13 @@ class Case:
 
 
 class Version:
-    """What the events say of a version; `dropped` if it was made by dropping a request."""
+    """What the events say of a version."""
 
     def __init__(self, facts: Dict[str, Any]) -> None:
         self.digest: str = facts["digest"]
         self.members: Set[int] = set(facts["active_requests"])
         self.reports: List[str] = []
         self.served = False
-        self.dropped = False
 
 
 class Replay:
@@ -1044,7 +1043,7 @@ class Replay:
     def _admitted(
         self, event: Event, number: int, version: Version, forward: bool
     ) -> Iterator[str]:
-        """A version is served after its gates, by going back to it, or at once if it only drops a request."""
+        """A version is served after its gates, or by going back to it."""
         payload = event.payload
         if payload.get("rollback"):
             if not version.served:
@@ -1053,8 +1052,7 @@ class Replay:
         if self._complete and not forward:
             yield "it is older than the version that was served"
         if "gates" not in payload:
-            if self._complete and not version.dropped:
-                yield "it was promoted without its gates"
+            yield "it was promoted without its gates"
             return
         if payload["policy_digest"] != self.policy:
             yield "its gates are those of another policy than that of that time"
@@ -1145,8 +1143,6 @@ class Replay:
             yield f"that version {'holds' if action == 'reinstated' else 'lacks'} the request"
         if action == "released" and self._aliases.get((case.model, self.production)) != named:
             yield "that version was not served"
-        if action == "reinstated":
-            version.dropped = True
 
     def _decision(self, event: Event, number: int, action: str, case: Case) -> Iterator[str]:
         """Bound to what was measured, by the policy of that time, four eyes, quorum."""

@@ -55,14 +55,12 @@ class Version:
     Attributes:
         members: requests that it holds.
         served: whether it ever was the champion.
-        dropped: whether it was made by dropping a request.
     """
 
     digest: str
     members: frozenset[int]
     reports: list[str] = field(default_factory=list)
     served: bool = False
-    dropped: bool = False
 
 
 @dataclass

@@ -279,6 +279,12 @@ _OVERRIDE = click.option(
 _OVERRIDE_REASON = click.option("--reason", help=f"Of an override. {FOR_EVER}")
 
 
+expect_option = click.option(
+    "--expect", type=NUMBER, metavar="N",
+    help="Only if version N is served, as you saw; otherwise nothing changes, exit code 5.",
+)  # fmt: skip
+
+
 def override_options(command: Command) -> Command:
     """Add the options of an override."""
     return _OVERRIDE(_OVERRIDE_REASON(command))

@@ -11,6 +11,7 @@ from governance.cli.context import (
     Invocation,
     common,
     dataset_option,
+    expect_option,
     model_option,
     override_options,
     override_reason,
@@ -122,11 +123,17 @@ def evaluate(invocation: Invocation, number: int, model: str | None, dataset: st
 @version.command()
 @click.argument("number", metavar="N", type=NUMBER)
 @override_options
+@expect_option
 @model_option
 @common
 @pass_invocation
 def promote(
-    invocation: Invocation, number: int, override: bool, reason: str | None, model: str | None
+    invocation: Invocation,
+    number: int,
+    override: bool,
+    reason: str | None,
+    expect: int | None,
+    model: str | None,
 ) -> None:
     """Serve version N: the production alias (champion), if it passes the gates of the policy.
 
@@ -143,6 +150,7 @@ def promote(
         model,
         number,
         override_reason(override, reason),
+        expect,
     )
     invocation.carry_heads()
     print_version(invocation, name, number, "Promoted: ")
@@ -156,28 +164,54 @@ def promote(
     "--drop", type=NUMBER, metavar="ID", help="Instead, make a version without this request."
 )
 @click.option("--reason", required=True, help=FOR_EVER)
+@click.option(
+    "--override", is_flag=True,
+    help="With --drop, as an admin: serve the new version although a gate fails, for the same reason.",
+)  # fmt: skip
+@expect_option
+@click.option("--dry-run", is_flag=True, help="Only say what would become recognisable again.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask first, on a terminal.")
 @model_option
 @common
 @pass_invocation
 def rollback(
-    invocation: Invocation, to: int | None, drop: int | None, reason: str, model: str | None
+    invocation: Invocation,
+    to: int | None,
+    drop: int | None,
+    reason: str,
+    override: bool,
+    expect: int | None,
+    dry_run: bool,
+    yes: bool,
+    model: str | None,
 ) -> None:
     """Serve an earlier version again, or drop one request from the middle of the active set.
 
-    What is dropped becomes recognisable again; its request is then reinstated and can be applied again.
+    What is dropped becomes recognisable again, which is said before anything happens; its request is then reinstated,
+    with its deadline running, and can be applied again. A version made by --drop must pass the gates of the policy.
     """
+    from governance.cli.returns import announce
+
     if to is not None and drop is not None:
         raise InvalidInputError("--to and --drop exclude each other")
+    if override and drop is None:
+        raise click.UsageError("--override is for --drop; a version served before has passed")
+    going, served = announce(invocation, model, to, drop, dry_run, yes)
+    if not going:
+        return
+    expect = expect if expect is not None else served  # what was said is what happens
     if drop is not None:
         from governance.workflow import versions
 
-        name, number = versions.drop(invocation.tools, invocation.acting, drop, reason)
+        name, number = versions.drop(
+            invocation.tools, invocation.acting, drop, reason, reason if override else None, expect
+        )
         lost = [drop]
     else:
         from governance.workflow import release
 
         name, number, lost = release.roll_back(
-            invocation.ledger, invocation.registry, invocation.acting, model, to, reason
+            invocation.ledger, invocation.registry, invocation.acting, model, to, reason, expect
         )
     invocation.carry_heads()
     print_version(invocation, name, number, "Rolled back: ", lost)

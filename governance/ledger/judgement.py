@@ -55,14 +55,30 @@ def judge_request(session: Session, request: Request) -> Judgement:
 
 def judge_version(session: Session, version: ModelVersion) -> Judgement:
     """The gates on every report of a version; none on the unedited base model."""
-    rules, digest = current(session)
     if version.parent is None:
-        return Judgement([], [], digest)
-    return Judgement(
-        version_gates(_contents(version.reports), rules.gates, _kinds(version)),
-        [report.digest for report in version.reports],
-        digest,
-    )
+        return Judgement([], [], current(session)[1])
+    members = [member.request for member in version.members]
+    digests = [report.digest for report in version.reports]
+    return judge_planned(session, _contents(version.reports), digests, members)
+
+
+def judge_planned(
+    session: Session,
+    contents: Sequence[Mapping[str, Any]],
+    digests: Sequence[str],
+    members: Sequence[Request],
+) -> Judgement:
+    """The gates on the reports of a version, be it in the ledger yet or not.
+
+    Args:
+        session: reads the policy.
+        contents: of its reports.
+        digests: of its reports.
+        members: requests that it holds.
+    """
+    rules, policy = current(session)
+    kinds = {request.id: kind_of(request) for request in members}
+    return Judgement(version_gates(contents, rules.gates, kinds), digests, policy)
 
 
 def gates_of_report(rules: Policy, report: Report) -> list[Gate]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from governance.errors import GovernanceError, UnavailableError
+from governance.errors import ConflictError, GovernanceError, UnavailableError
 from governance.ledger import checkpoints
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
@@ -30,6 +30,19 @@ def served_number(session: Session, model: Model) -> int | None:
     """Number of the version that is served."""
     version = served_version(session, model)
     return None if version is None else version.number
+
+
+def check_expected(session: Session, model: Model, expect: int | None) -> None:
+    """Make sure that the version that somebody saw served still is; None expects nothing.
+
+    Raises:
+        ConflictError: another one is.
+    """
+    served = served_number(session, model)
+    if expect is not None and served != expect:
+        raise ConflictError(
+            f"version {served} of {model.name!r} is served, not version {expect}; look at it and try again"
+        )
 
 
 def take_alias(

@@ -61,6 +61,18 @@ def admit(
     )
 
 
+def serving(
+    version: ModelVersion, judgement: Judgement, override: Override | None
+) -> dict[str, Any]:
+    """What an event says of a version that is served from then on: digests, gates and an override."""
+    return {
+        "version_digest": version.digest,
+        "policy_digest": judgement.policy,
+        **judgement.to_dict(),
+        **said(override),
+    }
+
+
 def said(override: Override | None) -> dict[str, Any]:
     """What an event says of an override; nothing without one."""
     return {} if override is None else {"override": override_facts(override)}

@@ -4,8 +4,10 @@ Intent (ledger) → idempotent MLflow calls, looked up by the intent's key → o
 Whatever interrupts it, running it again converges.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 from governance.digests import canonical_json, load_json
 from governance.errors import ConflictError, GovernanceError
@@ -21,8 +23,9 @@ from governance.ledger.lookup import (
     newest_version,
     versions,
 )
-from governance.ledger.tables import Model, ModelVersion, VersionMember
+from governance.ledger.tables import Model, ModelVersion, Override, VersionMember
 from governance.ledger.types import now
+from governance.policy import CANDIDATE
 from governance.registry import ABANDONED_TAG, KEY_TAG, Artifacts, RegisteredVersion, Registry
 from governance.workflow.aliases import (
     give_up,
@@ -38,14 +41,38 @@ from governance.workflow.tools import Tools
 from governance.workflow.transition import require
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What is recorded with a version.
+
+    Attributes:
+        payload: of the event that serves it, if it is served at once.
+        override: of its gates.
+    """
+
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    override: Override | None = None
+
+
+Record = Callable[[Session, ModelVersion], Outcome]
+
+
 def publish(
     tools: Tools,
     actor: str,
     built: Built,
-    record: Callable[[Session, ModelVersion], None],
+    record: Record,
     aliases: Sequence[str],
 ) -> None:
-    """Intent, MLflow, outcome."""
+    """Intent, MLflow, outcome.
+
+    Args:
+        tools: ledger, MLflow and models.
+        actor: who does it.
+        built: the version.
+        record: makes the changes that go with it, in the transaction of the outcome.
+        aliases: those that it takes.
+    """
     plan = built.plan
     key = _intend(tools, actor, built)
     registered = tools.registry.register(
@@ -87,7 +114,7 @@ def _record(
     tools: Tools,
     actor: str,
     built: Built,
-    record: Callable[[Session, ModelVersion], None],
+    record: Record,
     aliases: Sequence[str],
     key: str,
     registered: RegisteredVersion,
@@ -106,9 +133,12 @@ def _record(
             "reports": [report_facts(report) for report in version.reports],
         }
         append(session, actor, "version.registered", subject_of(plan.model, plan.number), payload)
-        record(session, version)
+        outcome = record(session, version)
         for alias in aliases:
-            take_alias(session, actor, model, alias, version, {})
+            serves = alias != CANDIDATE
+            take_alias(session, actor, model, alias, version, outcome.payload if serves else {})
+        if outcome.override is not None:
+            session.add(outcome.override)
 
 
 def _intend(tools: Tools, actor: str, built: Built) -> str:

@@ -1,6 +1,7 @@
 """Promotion and rollback: which version is served. Needs the ledger and MLflow, no model."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from governance.digests import load_json
@@ -20,13 +21,14 @@ from governance.ledger.tables import Model, ModelVersion, Override
 from governance.registry import Registry
 from governance.states import ACTIVE_STATES, Action, State
 from governance.workflow.aliases import (
+    check_expected,
     give_up,
     served_number,
     settle,
     subject_of,
     take_alias,
 )
-from governance.workflow.gates import admit, said
+from governance.workflow.gates import admit, serving
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import advance, check_reason, require
 
@@ -39,6 +41,7 @@ def promote(
     model_name: str | None,
     number: int,
     override: str | None = None,
+    expect: int | None = None,
 ) -> tuple[str, int]:
     """Serve a version: the production alias, if it passes every gate on every report.
 
@@ -49,6 +52,7 @@ def promote(
         model_name: which model; None if there is only one.
         number: of the version.
         override: why it is served although a gate fails; it stays in the log for ever, and every report says so.
+        expect: the version that whoever decided this saw served; None for whichever is.
 
     Returns:
         Name of the model and number of the version.
@@ -56,13 +60,14 @@ def promote(
     Raises:
         RefusedError: a gate fails, the version is served already or is older than the served one, holds a
             request that was reinstated or withdrawn, or lacks one that is served.
-        ConflictError: somebody else moved the alias meanwhile.
+        ConflictError: somebody else moved the alias meanwhile, or another version than the expected one is served.
     """
     with ledger.read() as session:
         require(session, actor, "version.promote")
         model = find_model(session, model_name)
         version = find_version(session, model, number)
         served = served_number(session, model)
+        check_expected(session, model, expect)
         if version.number == served:
             raise RefusedError(f"version {number} is the champion already")
         if served is not None and version.number < served:
@@ -80,15 +85,60 @@ def promote(
             )
         judgement = judge_version(session, version)
         spite = admit(session, actor, "version.override", version, judgement, override)
-        payload = {
-            "version_digest": version.digest,
-            "policy_digest": judgement.policy,
-            **judgement.to_dict(),
-            **said(spite),
-        }
+        payload = serving(version, judgement, spite)
         name, registry_version = model.name, version.registry_version
     _move(ledger, registry, actor, name, number, registry_version, served, payload, spite=spite)
     return name, number
+
+
+@dataclass(frozen=True)
+class Return:
+    """What serving an earlier version again would do.
+
+    Attributes:
+        model: its name.
+        number: of the version.
+        registry_version: its number in MLflow.
+        digest: of the version.
+        served: number of the version that is served now.
+        lost: requests that would be reinstated: what they forgot is recognisable again.
+    """
+
+    model: str
+    number: int
+    registry_version: str
+    digest: str
+    served: int | None
+    lost: list[int]
+
+
+def consider(session: Session, model_name: str | None, to: int | None) -> Return:
+    """What going back would do, without doing it.
+
+    Raises:
+        RefusedError: there is no champion before, the version was never served, or it holds a request that was
+            withdrawn or prepared again.
+    """
+    model = find_model(session, model_name)
+    served = served_number(session, model)
+    number = to if to is not None else _champion_before(session, model, served)
+    version = find_version(session, model, number)
+    if number == served:
+        raise RefusedError(f"version {number} is the champion already")
+    _check_served_before(session, model, version)
+    for member in version.members:
+        request = find_request(session, member.request_id)
+        if State(request.state) not in ACTIVE_STATES | {State.REINSTATED}:
+            raise RefusedError(
+                f"version {number} holds request {request.id}, which is {request.state}"
+            )
+        if request.projector is None or member.projector_id != request.projector.id:
+            raise RefusedError(
+                f"version {number} holds an edit of request {request.id} whose approval is "
+                "void, because the request was prepared again"
+            )
+    lost = _lost(session, model, version, served)
+    return Return(model.name, number, version.registry_version, version.digest, served, lost)
 
 
 @recorded("roll back", "model", "model_name")
@@ -99,43 +149,35 @@ def roll_back(
     model_name: str | None,
     to: int | None,
     reason: str,
+    expect: int | None = None,
 ) -> tuple[str, int, list[int]]:
     """Serve an earlier version again: the given one, or the champion before this one.
+
+    Args:
+        ledger: where it is recorded.
+        registry: whose alias moves.
+        actor: who does it.
+        model_name: which model; None if there is only one.
+        to: number of the version; None for the one that was served before.
+        reason: why; it stays in the log for ever.
+        expect: the version that whoever decided this saw served; None for whichever is.
 
     Returns:
         Name of the model, number of the version, and the requests that are thereby reinstated.
 
     Raises:
-        RefusedError: there is no champion before, the version was never served, or it holds a request that was
-            withdrawn or prepared again.
-        ConflictError: somebody else moved the alias meanwhile.
+        RefusedError: see `consider`.
+        ConflictError: somebody else moved the alias meanwhile, or another version than the expected one is served.
     """
     check_reason(reason)
     with ledger.read() as session:
         require(session, actor, "version.rollback")
-        model = find_model(session, model_name)
-        served = served_number(session, model)
-        number = to if to is not None else _champion_before(session, model, served)
-        version = find_version(session, model, number)
-        if number == served:
-            raise RefusedError(f"version {number} is the champion already")
-        _check_served_before(session, model, version)
-        for member in version.members:
-            request = find_request(session, member.request_id)
-            if State(request.state) not in ACTIVE_STATES | {State.REINSTATED}:
-                raise RefusedError(
-                    f"version {number} holds request {request.id}, which is {request.state}"
-                )
-            if request.projector is None or member.projector_id != request.projector.id:
-                raise RefusedError(
-                    f"version {number} holds an edit of request {request.id} whose approval is "
-                    "void, because the request was prepared again"
-                )
-        lost = _lost(session, model, version, served)
-        name, registry_version = model.name, version.registry_version
-        payload = {"version_digest": version.digest, "reason": reason, "rollback": True}
-    _move(ledger, registry, actor, name, number, registry_version, served, payload, lost)
-    return name, number, lost
+        check_expected(session, find_model(session, model_name), expect)
+        back = consider(session, model_name, to)
+    payload = {"version_digest": back.digest, "reason": reason, "rollback": True}
+    _move(ledger, registry, actor, back.model, back.number, back.registry_version, back.served,
+          payload, back.lost)  # fmt: skip
+    return back.model, back.number, back.lost
 
 
 def _move(

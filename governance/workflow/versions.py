@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from governance.clip.encoder import weights_digest_with
+from governance.digests import digest_json
 from governance.errors import ConflictError, IntegrityError, InvalidInputError, RefusedError
 from governance.evidence.artifact import read_signature, sign_directory
 from governance.evidence.keys import SigningKey
@@ -14,6 +15,7 @@ from governance.ledger.database import Session
 from governance.ledger.events import append, no_key
 from governance.ledger.facts import report_facts
 from governance.ledger.identity import named_sides
+from governance.ledger.judgement import Judgement, judge_planned, judge_version
 from governance.ledger.lookup import (
     active_requests,
     broke_glass,
@@ -27,8 +29,15 @@ from governance.ledger.signers import signer_of
 from governance.ledger.tables import ModelVersion, Request
 from governance.policy import CANDIDATE
 from governance.states import Action, State
-from governance.workflow.aliases import subject_of
-from governance.workflow.build import Measured, attacked_requests, build, measure, read_plan
+from governance.workflow.aliases import check_expected, subject_of
+from governance.workflow.build import (
+    Built,
+    Measured,
+    attacked_requests,
+    build,
+    measure,
+    read_plan,
+)
 from governance.workflow.departures import (
     Departure,
     announce,
@@ -41,9 +50,10 @@ from governance.workflow.departures import (
     unfinished,
 )
 from governance.workflow.exports import check_unknown, export_name, version_identity
+from governance.workflow.gates import admit, serving
 from governance.workflow.measure import read_eval_set, read_guards, read_member, store_report
 from governance.workflow.models import base_model
-from governance.workflow.publish import publish
+from governance.workflow.publish import Outcome, publish
 from governance.workflow.refusals import recorded
 from governance.workflow.requests import Ruling
 from governance.workflow.tools import Tools
@@ -80,28 +90,45 @@ def apply(tools: Tools, actor: str, request_ids: Sequence[int]) -> tuple[str, in
         plan = read_plan(session, model, "version.apply", together, [])
     built = build(tools, plan)
 
-    def record(session: Session, version: ModelVersion) -> None:
+    def record(session: Session, version: ModelVersion) -> Outcome:
         for number in dict.fromkeys(request_ids):
             request = find_request(session, number)
             _check_approval(request)
             payload = {"version": version.number, "version_digest": version.digest}
             advance(session, request, Action.APPLY, actor, payload)
+        return Outcome()
 
     publish(tools, actor, built, record, aliases=(CANDIDATE,))
     return plan.model, plan.number
 
 
 @recorded("drop", "request", "request_id")
-def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, int]:
+def drop(
+    tools: Tools,
+    actor: str,
+    request_id: int,
+    reason: str,
+    override: str | None = None,
+    expect: int | None = None,
+) -> tuple[str, int]:
     """Compose a new version without one request, which is thereby reinstated.
 
-    If the served version holds the request, the new version is served at once.
+    If the served version holds the request, the new version is served at once, if it passes every gate.
+
+    Args:
+        tools: ledger, MLflow and models.
+        actor: who does it.
+        request_id: what is dropped.
+        reason: why; it stays in the log for ever.
+        override: why the new version is served although a gate fails; it stays there, too.
+        expect: the version that whoever decided this saw served; None for whichever is.
 
     Returns:
         Name of the model and number of the new version.
 
     Raises:
-        RefusedError: the request is in no current version, or others were applied but not released.
+        RefusedError: the request is in no current version, others were applied but not released, or a gate fails.
+        ConflictError: another version than the expected one is served.
     """
     check_reason(reason)
     with tools.ledger.read() as session:
@@ -109,6 +136,7 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
         request = find_request(session, request_id)
         check_action(request, Action.REINSTATE)
         model = request.model
+        check_expected(session, model, expect)
         active = active_requests(session, model)
         rest = [other for other in active if other.id != request_id]
         champion = served_version(session, model)
@@ -121,15 +149,28 @@ def drop(tools: Tools, actor: str, request_id: int, reason: str) -> tuple[str, i
                 f"{request_id} would release it unseen; promote it or drop it first"
             )
         plan = read_plan(session, model, "version.rollback", rest, [request])
+        if override is not None and not served:
+            raise RefusedError(
+                "the new version is not served at once, so there is no gate to override"
+            )
     built = build(tools, plan)
+    if served:  # before MLflow hears of a version that must not be served
+        with tools.ledger.read() as session:
+            version = ModelVersion(number=plan.number, digest=built.digest)
+            admit(session, actor, "version.override", version, _judge(session, built), override)
 
-    def record(session: Session, version: ModelVersion) -> None:
+    def record(session: Session, version: ModelVersion) -> Outcome:
         payload = {
             "version": version.number,
             "version_digest": version.digest,
             "reason": reason,
         }
         advance(session, find_request(session, request_id), Action.REINSTATE, actor, payload)
+        if not served:
+            return Outcome()
+        judgement = judge_version(session, version)
+        spite = admit(session, actor, "version.override", version, judgement, override)
+        return Outcome(serving(version, judgement, spite), spite)
 
     aliases = (CANDIDATE, alias) if served else (CANDIDATE,)
     publish(tools, actor, built, record, aliases)
@@ -295,6 +336,13 @@ def _exported(outcome: Mapping[str, Any], key: SigningKey, hint: str) -> dict[st
     """What is said of an export."""
     names = ("precision", "exported_weights_digest", "certificates", "statement_digest")
     return {name: outcome[name] for name in names} | {"key_id": key.key_id, "load": hint}
+
+
+def _judge(session: Session, built: Built) -> Judgement:
+    """The gates on a version that is in no ledger yet."""
+    contents = [content for _, content in built.reports]
+    members = [find_request(session, member.request) for member in built.plan.members]
+    return judge_planned(session, contents, [digest_json(content) for content in contents], members)
 
 
 def _check_approval(request: Request) -> None:

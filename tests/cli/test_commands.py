@@ -22,7 +22,14 @@ def test_the_usual_path_of_one_case(prepared: Path, cli: Cli, tmp_path: Path) ->
         (1, [], []),
         (2, [1], ["candidate", "champion"]),
     ]
-    rolled = cli("version", "rollback", "--drop", "1", "--reason", "x", "--actor", "mona", "--json")
+    back = ["version", "rollback", "--drop", "1", "--reason", "x", "--actor", "mona"]
+    preview = cli(*back, "--dry-run")
+    assert "Recognisable again: " in preview.out
+    assert cli("version", "list", "--json").json == listed
+    said = cli(*back, "--expect", "1", expect=5).err
+    assert "version 2 of 'shop' is served, not version 1" in said
+    rolled = cli(*back, "--json")
+    assert "Recognisable again: " in rolled.err
     assert rolled.json["reinstated_requests"] == [1]
     assert rolled.json["digest"] == listed[0]["digest"]
     verified = cli("audit", "verify", "--json").json

@@ -4,16 +4,20 @@ import pytest
 
 from governance.errors import (
     ConflictError,
+    GateError,
     InvalidInputError,
     NotFoundError,
     RefusedError,
     UnavailableError,
 )
+from governance.ledger.lookup import find_model, find_version
 from governance.policy import Gates
+from governance.reports.records import version_record
+from governance.states import Role
 from governance.unlearning.recipe import Recipe
-from governance.workflow import prepare, release, requests, versions
-from tests.policies import OPEN
-from tests.workflow.helpers import actions, champion, dump, gates, holds, state
+from governance.workflow import actors, prepare, release, requests, versions
+from tests.policies import GUARDED, OPEN
+from tests.workflow.helpers import actions, champion, dump, gates, holds, refusals, state
 from tests.workflow.shop import Shop
 
 LOOSE = Gates(max_forget_accuracy=0.5, max_retain_drop=0.1)
@@ -251,4 +255,71 @@ def test_a_rollback_demands_a_reason(shop: Shop, reason: str) -> None:
     ):
         with pytest.raises(InvalidInputError, match="a reason is needed"):
             attempt()
+    assert dump(shop.ledger) == before
+
+
+def dropped_from_three(shop: Shop) -> tuple[int, int]:
+    """Two released requests, and limits that were tightened since: what stays does not keep them."""
+    mug, cat = shop.approved("mug"), shop.approved("cat", "sketch")
+    versions.apply(shop.tools, "mona", [mug, cat])
+    promote(shop, 2)
+    gates(shop.ledger, GUARDED)
+    return mug, cat
+
+
+def test_a_version_without_a_request_is_held_to_the_gates(shop: Shop) -> None:
+    mug, _ = dropped_from_three(shop)
+    registered = set(shop.registry.all_tags("shop"))
+    with pytest.raises(GateError, match="version 3 fails guard drop not measured"):
+        versions.drop(shop.tools, "mona", mug, "appeal")
+    assert set(shop.registry.all_tags("shop")) == registered
+    assert (champion(shop.ledger), state(shop.ledger, mug)) == (2, "released")
+    with pytest.raises(RefusedError, match=r"version\.override needs admin"):
+        versions.drop(shop.tools, "mona", mug, "appeal", override="the court wants it today")
+    assert [found[1] for found in refusals(shop.ledger)[-2:]] == [f"request:{mug}"] * 2
+    actors.add(shop.ledger, "ada", "oscar", [Role.ADMIN, Role.MLOPS])
+    versions.drop(shop.tools, "oscar", mug, "appeal", override="the court wants it today")
+    assert (champion(shop.ledger), state(shop.ledger, mug)) == (3, "reinstated")
+    with shop.ledger.read() as session:
+        record = version_record(session, find_version(session, find_model(session, None), 3))
+    (override,) = record["overrides"]
+    assert (override["actor"], override["reason"]) == ("oscar", "the court wants it today")
+    assert [gate["name"] for gate in override["gates"]] == ["guard drop"]
+    assert holds(shop.ledger)
+
+
+def test_there_is_nothing_to_override_where_nothing_is_served(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    with pytest.raises(RefusedError, match="not served at once"):
+        versions.drop(shop.tools, "ada", mug, "appeal", override="why not")
+
+
+def test_whoever_saw_another_version_served_changes_nothing(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    gates(shop.ledger, LOOSE)
+    with pytest.raises(ConflictError, match="version 1 of 'shop' is served, not version 2"):
+        release.promote(shop.ledger, shop.registry, "mona", None, 2, expect=2)
+    release.promote(shop.ledger, shop.registry, "mona", None, 2, expect=1)
+    before = dump(shop.ledger)
+    for attempt in (
+        lambda: release.roll_back(shop.ledger, shop.registry, "mona", None, None, "x", expect=1),
+        lambda: versions.drop(shop.tools, "mona", mug, "x", expect=1),
+    ):
+        with pytest.raises(ConflictError, match="version 2 of 'shop' is served, not version 1"):
+            attempt()
+    assert dump(shop.ledger) == before
+
+
+def test_going_back_is_considered_without_doing_it(shop: Shop) -> None:
+    mug = shop.approved("mug")
+    versions.apply(shop.tools, "mona", [mug])
+    promote(shop, 2)
+    before = dump(shop.ledger)
+    with shop.ledger.read() as session:
+        found = release.consider(session, None, None)
+        with pytest.raises(RefusedError, match="champion already"):
+            release.consider(session, None, 2)
+    assert (found.model, found.number, found.served, found.lost) == ("shop", 1, 2, [mug])
     assert dump(shop.ledger) == before
