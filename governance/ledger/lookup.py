@@ -222,14 +222,16 @@ def find_text(session: Session, commitment: str) -> PrivateText | None:
 
 
 def find_version(session: Session, model: Model, number: int) -> ModelVersion:
-    """Version of a model by its number.
+    """Version of a model by its number, with the requests that it holds.
 
     Raises:
         NotFoundError: there is none.
     """
-    version = session.scalars(
-        select(ModelVersion).where(ModelVersion.model_id == model.id, ModelVersion.number == number)
-    ).one_or_none()
+    query = select(ModelVersion).where(
+        ModelVersion.model_id == model.id, ModelVersion.number == number
+    )
+    members = with_its(ModelVersion.members, VersionMember.request, Request.decisions)
+    version = session.scalars(query.options(members)).one_or_none()
     if version is None:
         raise NotFoundError(
             f"model {model.name!r} has no version {number}; see: governance version list"
@@ -254,20 +256,11 @@ def alias_version(session: Session, model: Model, alias: str) -> ModelVersion | 
 
 
 def active_requests(session: Session, model: Model) -> list[Request]:
-    """Requests whose edits belong to the newest version, by id."""
-    return requests(session, model, [state.value for state in ACTIVE_STATES])
-
-
-def requests(
-    session: Session, model: Model | None = None, states: Collection[str] = ()
-) -> list[Request]:
-    """Requests by id: all of them, or those of one model and in one of some states."""
-    query = select(Request).order_by(Request.id)
-    if model is not None:
-        query = query.where(Request.model_id == model.id)
-    if states:
-        query = query.where(Request.state.in_(states))
-    return list(session.scalars(query))
+    """Requests whose edits belong to the newest version, by id, with their preparations; reports without content."""
+    states = sorted(ACTIVE_STATES)
+    query = select(Request).where(Request.model_id == model.id, Request.state.in_(states))
+    reports = selectinload(Request.projectors).selectinload(ProjectorRecord.reports)
+    return list(session.scalars(query.order_by(Request.id).options(reports.defer(Report.content))))
 
 
 def open_requests_by(
