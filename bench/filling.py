@@ -27,6 +27,7 @@ from governance.ledger.facts import projector_facts, report_facts, version_facts
 from governance.ledger.identity import factors_digest, text_digests, version_digest
 from governance.ledger.intents import VERSION
 from governance.ledger.lookup import find_model, find_request, find_version, newest_version
+from governance.ledger.rules import production
 from governance.ledger.tables import (
     ActorKey,
     Event,
@@ -39,7 +40,7 @@ from governance.ledger.tables import (
 )
 from governance.ledger.tree import leaf
 from governance.ledger.types import now
-from governance.policy import Gates, Policy
+from governance.policy import CANDIDATE, Gates, Policy
 from governance.registry import Artifacts, RegisteredVersion
 from governance.states import Action, Basis, Role
 from governance.unlearning.labels import parse_labels
@@ -54,7 +55,7 @@ from governance.workflow import (
     requests,
     versions,
 )
-from governance.workflow.aliases import CANDIDATE, CHAMPION, subject_of, take_alias
+from governance.workflow.aliases import subject_of, take_alias
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 
@@ -167,7 +168,7 @@ def furnish(ledger: Ledger, place: Path) -> Tools:
         place: where images and cached embeddings go.
     """
     tools = Tools(ledger, Shelf(), Encoder(place / "cache"))  # type: ignore[arg-type]
-    policy = Policy(gates=Gates(max_forget_accuracy=1.0, max_retain_drop=1.0))
+    policy = Policy(gates=Gates(1.0, 1.0, 1.0, max_prompts_lost=1.0))
     actors.found(ledger, "ada", policy)
     for name, role in PEOPLE.items():
         actors.add(ledger, "ada", name, [role])
@@ -234,9 +235,11 @@ class _Filling:
         basis = _BASES[self._filed % len(_BASES)]
         due = now() + timedelta(seconds=SOON_S) if soon else None
         self._filed += 1
-        return requests.file(
-            self._ledger, "carla", MODEL, [target], basis, "a reason", "a case", due
+        case = f"case {self._filed}"
+        filed = requests.file(
+            self._ledger, "carla", MODEL, [target], basis, "a reason", case, due, again=True
         )
+        return filed.number
 
     def _other(self) -> None:
         """A request that no version holds."""
@@ -261,7 +264,6 @@ class _Filling:
             session.add(record)
             session.flush()
             content = load_json(like.report.content) | {"request": number}
-            content.pop("assessment", None)  # half of the bytes, and nothing here looks at it
             report = _report(session, "prepare", like.report, content, projector_id=record.id)
             payload = {
                 "method": record.recipe["hyperparameters"]["method"],
@@ -277,16 +279,16 @@ class _Filling:
         self._prepare(request)
         requests.approve(self._ledger, "dmitri", request)
         self._active.append(request)
-        self._make(number, request, Action.APPLY, (CANDIDATE,))
+        self._make(number, request, Action.APPLY)
         self._promote(number)
 
     def _drop(self, number: int) -> None:
         """A version without the oldest request, which is then withdrawn."""
         request = self._active.popleft()
-        self._make(number, request, Action.REINSTATE, (CANDIDATE, CHAMPION))
+        self._make(number, request, Action.REINSTATE, serve=True)
         requests.withdraw(self._ledger, "carla", request, "asked for by mistake")
 
-    def _make(self, number: int, moved: int, action: Action, aliases: tuple[str, ...]) -> None:
+    def _make(self, number: int, moved: int, action: Action, serve: bool = False) -> None:
         """What `workflow.publish` records, with matrix and figures of version 2, which forgets the same."""
         with self._ledger.write() as session:
             model = find_model(session, MODEL)
@@ -322,7 +324,14 @@ class _Filling:
             session.flush()
             first = like.reports[0]
             content = load_json(first.content)
-            content |= {"version": number, "active_requests": list(self._active)}
+            content |= {
+                "version": number,
+                "active_requests": list(self._active),
+                "requests": [
+                    content["requests"][(request - 1) % 2] | {"request": request}
+                    for request in self._active
+                ],
+            }
             report = _report(session, "version", first, content, version_id=version.id)
             registered = {
                 "intent": intent,
@@ -334,7 +343,7 @@ class _Filling:
             if action is Action.REINSTATE:
                 step["reason"] = "asked for by mistake"
             advance(session, find_request(session, moved), action, "mona", step)
-            for alias in aliases:
+            for alias in [CANDIDATE, *([production(session)] if serve else [])]:
                 take_alias(session, "mona", model, alias, version, {})
 
     def _promote(self, number: int) -> None:

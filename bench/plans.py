@@ -1,5 +1,6 @@
 """How a database finds what it is asked for: the statements of a piece of work, and their query plans."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ LARGE = (
     "evaluation_reports",
     "events",
     "model_versions",
+    "overrides",
     "private_texts",
     "projectors",
     "request_targets",
@@ -89,9 +91,9 @@ def scans(statement: str, plan: list[str]) -> list[str]:
     for number, line in enumerate(plan):
         words = line.strip().removeprefix("->").strip()
         if words.startswith("SCAN"):  # SQLite
-            whole = words.split()[1] in LARGE
+            whole = _table(words.split()[1]) in LARGE
         elif " on " in words and "Scan" in words:  # PostgreSQL
-            name = words.split(" on ")[1].split()[0]
+            name = _table(words.split(" on ")[1].split()[0])
             bounded = any("Index Cond" in rest for rest in _details(plan[number + 1 :]))
             whole = name in LARGE and not bounded and "Bitmap Heap" not in words
         else:
@@ -99,6 +101,11 @@ def scans(statement: str, plan: list[str]) -> list[str]:
         if whole:
             found.append(words)
     return found
+
+
+def _table(name: str) -> str:
+    """The table behind an alias of a loader, ``requests_1``."""
+    return re.sub(r"_\d+$", "", name)
 
 
 def _details(rest: list[str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from bench.timing import one_thread, seconds
 from governance.audit.verify import verify
 from governance.clip.encoder import Encoder
 from governance.evidence.keyring import MemoryKeyring
+from governance.ledger.database import Ledger
 from governance.ledger.events import stream
 from governance.ledger.listing import Wanted, requests_page
 from governance.ledger.lookup import find_model, find_request, find_version
@@ -162,10 +163,10 @@ def _both(
         worlds = [_World.make(reach, place, size) for size in sizes]
         time.sleep(SOON_S)  # the last of the short deadlines
         found: list[dict[str, Measured]] = [{}, {}]
-        reading = [_reading(world.ledger, world.sizes) for world in worlds]
-        for name in reading[0]:
-            limit = min(works[name](SIZE) for works in reading)
-            works = [partial(each[name], max(1, limit)) for each in reading]
+        commands = [reading(world.ledger, world.sizes) for world in worlds]
+        for name in commands[0]:
+            limit = min(works[name](SIZE) for works in commands)
+            works = [partial(each[name], max(1, limit)) for each in commands]
             _by_turns(name, worlds, works, found, 2 if settings.quick else 20)
         for _ in range(1 if settings.quick else 4):
             writing = [_writing(world) for world in worlds]
@@ -208,7 +209,7 @@ def _summed(world: _World, commands: dict[str, Measured]) -> dict[str, Any]:
     }
 
 
-def _reading(ledger: Clocked, sizes: Sizes) -> dict[str, Callable[[int], int]]:
+def reading(ledger: Ledger, sizes: Sizes) -> dict[str, Callable[[int], int]]:
     """What people look at, as the commands read it, up to some number of entries."""
     middle = sizes.requests // 2
 
@@ -271,7 +272,8 @@ def _writing(world: _World) -> dict[str, Work]:
 
     def file() -> int:
         targets = [Target("boat", None)]
-        state["request"] = requests.file(ledger, "carla", MODEL, targets, Basis.BIAS, "a reason")
+        filed = requests.file(ledger, "carla", MODEL, targets, Basis.BIAS, "one more reason")
+        state["request"] = filed.number
         return 1
 
     def prepare_it() -> int:

@@ -3,7 +3,7 @@
 However many there are, a page takes the same number of queries, and each reads about as much as it gives back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,10 +20,8 @@ from governance.ledger.tables import (
     ModelVersion,
     Override,
     PrivateText,
-    ProjectorRecord,
     Request,
     RequestTarget,
-    VersionMember,
 )
 from governance.paging import Page
 from governance.states import ENDED_STATES, OPEN_STATES, State
@@ -80,11 +78,7 @@ def requests_page(session: Session, wanted: Wanted, page: Page) -> tuple[list[Re
 
 def requests_of(session: Session, numbers: Sequence[int]) -> list[Request]:
     """Requests that there are, in the order of their numbers here, with everything that a list shows of them."""
-    return [
-        request
-        for start in range(0, len(numbers), _TOGETHER)
-        for request in _read(session, numbers[start : start + _TOGETHER])
-    ]
+    return [request for some in _together(numbers) for request in _read(session, some)]
 
 
 @dataclass(frozen=True)
@@ -120,37 +114,61 @@ def versions_page(
     ids = [version.id for version in found]
     named = select(Alias.version_id, Alias.name).where(Alias.model_id == model.id)
     aliases = _grouped(session, named.order_by(Alias.name))
-    urgent = (
-        select(VersionMember.version_id, VersionMember.request_id)
-        .join(Decision, Decision.request_id == VersionMember.request_id)
-        .where(VersionMember.version_id.in_(ids), Decision.break_glass)
-        .where(Decision.projector_id == VersionMember.projector_id)
-        .distinct()
-    )
-    broken = _grouped(session, urgent.order_by(VersionMember.request_id))
-    held = (
-        select(VersionMember.version_id, Override.id)
-        .join(Override, Override.request_id == VersionMember.request_id)
-        .join(ProjectorRecord, ProjectorRecord.id == VersionMember.projector_id)
-        .where(VersionMember.version_id.in_(ids), Override.about == ProjectorRecord.digest)
-    )
-    promoted = select(Override.version_id, Override.id).where(Override.version_id.in_(ids))
-    numbers = _grouped(session, union_all(held, promoted))
-    every = {number for some in numbers.values() for number in some}
-    rows = select(Override).where(Override.id.in_(every)).options(
+    members = {(m.request_id, m.projector_id) for version in found for m in version.members}
+    urgent = _urgent(session, members)
+    spited = _spited(session, ids, members)
+    notes = {
+        version.id: VersionNotes(
+            aliases.get(version.id, []),
+            [m.request_id for m in version.members if (m.request_id, m.projector_id) in urgent],
+            sorted(
+                [
+                    *spited.get((None, version.id), []),
+                    *(row for m in version.members
+                      for row in spited.get((m.request_id, m.projector_id), [])),
+                ],
+                key=lambda row: row.id,
+            ),
+        )
+        for version in found
+    }  # fmt: skip
+    return found, notes, more
+
+
+def _urgent(session: Session, members: Collection[tuple[int, int]]) -> set[tuple[int, int | None]]:
+    """Requests and projectors among these that were approved without four eyes and quorum."""
+    query = select(Decision.request_id, Decision.projector_id).where(Decision.break_glass)
+    return {
+        (row[0], row[1])
+        for some in _together(sorted({request for request, _ in members}))
+        for row in session.execute(query.where(Decision.request_id.in_(some)))
+    }
+
+
+def _spited(
+    session: Session, versions: Sequence[int], members: Collection[tuple[int, int]]
+) -> dict[tuple[int | None, int], list[Override]]:
+    """Overrides by the request and the projector among these that were approved, or None and the version promoted."""
+    loads = [
         selectinload(Override.request).selectinload(Request.projectors),
         selectinload(Override.version),
-    )  # fmt: skip
-    overrides = {row.id: row for row in session.scalars(rows)}
-    notes = {
-        number: VersionNotes(
-            aliases.get(number, []),
-            broken.get(number, []),
-            [overrides[place] for place in sorted(numbers.get(number, []))],
-        )
-        for number in ids
-    }
-    return found, notes, more
+    ]
+    query = select(Override).options(*loads)
+    found: dict[tuple[int | None, int], list[Override]] = {}
+    for some in _together(versions):
+        for row in session.scalars(query.where(Override.version_id.in_(some))):
+            found.setdefault((None, row.version_id or 0), []).append(row)
+    for some in _together(sorted({request for request, _ in members})):
+        for row in session.scalars(query.where(Override.request_id.in_(some))):
+            for projector in row.request.projectors if row.request else ():
+                if projector.digest == row.about and (row.request_id, projector.id) in members:
+                    found.setdefault((row.request_id, projector.id), []).append(row)
+    return found
+
+
+def _together(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), _TOGETHER):
+        yield numbers[start : start + _TOGETHER]
 
 
 def _grouped(session: Session, pairs: Any) -> dict[int, list[Any]]:

@@ -230,8 +230,12 @@ def find_version(session: Session, model: Model, number: int) -> ModelVersion:
     query = select(ModelVersion).where(
         ModelVersion.model_id == model.id, ModelVersion.number == number
     )
-    members = with_its(ModelVersion.members, VersionMember.request, Request.decisions)
-    version = session.scalars(query.options(members)).one_or_none()
+    members = [
+        with_its(ModelVersion.members, VersionMember.projector),
+        with_its(ModelVersion.members, VersionMember.request, Request.decisions),
+        with_its(ModelVersion.members, VersionMember.request, Request.targets),
+    ]
+    version = session.scalars(query.options(*members)).one_or_none()
     if version is None:
         raise NotFoundError(
             f"model {model.name!r} has no version {number}; see: governance version list"
@@ -264,15 +268,23 @@ def active_requests(session: Session, model: Model) -> list[Request]:
 
 
 def open_requests_by(
-    session: Session, actor: str, model: Model, label: str | None, domain: str | None
+    session: Session,
+    actor: str,
+    model: Model,
+    basis: str,
+    retention: str,
+    label: str | None,
+    domain: str | None,
 ) -> Iterator[Request]:
-    """Requests that somebody filed, with a target among theirs, whose deadline still runs; newest first."""
+    """Requests that somebody filed on a ground, with a target among theirs, whose deadline still runs; newest first."""
     query = (
         select(Request)
         .join(RequestTarget, RequestTarget.request_id == Request.id)
         .where(
             Request.model_id == model.id,
             Request.filed_by == actor,
+            Request.basis == basis,
+            Request.retention == retention,
             Request.state.in_([state.value for state in OPEN_STATES]),
             RequestTarget.label.is_not_distinct_from(label),
             RequestTarget.domain.is_not_distinct_from(domain),
