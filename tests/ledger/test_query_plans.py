@@ -3,7 +3,7 @@
 import pytest
 
 from bench.filling import Sizes
-from bench.plans import LARGE, Statements, plans, scans, watched
+from bench.plans import LARGE, Statements, accesses, plans, scans, watched
 from bench.scale import reading
 from governance.ledger.database import Ledger
 from governance.ledger.intents import open_intents
@@ -71,3 +71,16 @@ def test_a_whole_table_is_noticed(full: Ledger, query: str) -> None:
 def test_the_first_rows_of_an_index_are_no_whole_table(full: Ledger) -> None:
     asked = Statements([("SELECT seq FROM events ORDER BY seq DESC LIMIT 1", ())])
     assert whole(full, asked) == []
+
+
+@pytest.mark.only("sqlite")
+def test_a_repeated_filing_is_looked_for_among_what_is_open(full: Ledger) -> None:
+    with watched(full.engine) as asked:
+        requests.file(full, "carla", "shop", [Target("mug", None)], Basis.BIAS, "because")
+    found = [
+        line
+        for query, plan in plans(full.engine, asked).items()
+        if "FROM request_targets" in query and "EXISTS" in query
+        for line in accesses(plan)
+    ]
+    assert "ix_requests_model_id_state_id (model_id=? AND state=?)" in found[0]
