@@ -21,6 +21,7 @@ PARTS = (
     "versions",
     "scaling",
     "ledger",
+    "scale",
 )
 
 

@@ -7,7 +7,6 @@ import os
 import tempfile
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,8 +14,9 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import text
 
+from bench.filling import lengthen
 from bench.output import MISSING, Section, Settings, ratio, table
 from bench.timing import peak_memory, timed
 from governance.audit.bundle_contents import Scope
@@ -26,15 +26,14 @@ from governance.audit.verify import verify
 from governance.clip.encoder import Encoder
 from governance.clip.source import parse_source
 from governance.demo import LABELS_FILE
-from governance.digests import canonical_json, digest_bytes, load_json
+from governance.digests import canonical_json, load_json
 from governance.evidence.keyring import MemoryKeyring
 from governance.evidence.keys import SigningKey
-from governance.evidence.merkle import Frontier, leaf_hash, node_hash
+from governance.evidence.merkle import leaf_hash, node_hash
 from governance.ledger.database import Ledger
-from governance.ledger.events import Entry, append, entries, entry, entry_of, head, signed_bytes
+from governance.ledger.events import append, entries, entry_of
 from governance.ledger.migrate import upgrade
-from governance.ledger.tables import ActorKey, Event, TreeNode
-from governance.ledger.tree import leaf, prove_consistency, prove_inclusion
+from governance.ledger.tree import prove_consistency, prove_inclusion
 from governance.registry import Registry
 from governance.states import Basis
 from governance.unlearning.labels import parse_labels
@@ -51,7 +50,6 @@ Proving = tuple[int, int, int, float, float, int | None]
 
 WRITERS = 16
 _PAYLOAD = {"from": "prepared", "to": "prepared", "report": {"digest": "sha256:" + "a" * 64}}
-_BATCH = 5000
 _SIGNED = 50_000
 _CHECKS = 2000
 
@@ -243,47 +241,14 @@ def _file(ledger: Ledger, place: Path) -> int:
 
 
 def _fill(ledger: Ledger, size: int) -> None:
-    """Lengthen the log to `size` events as `append` would, in batches: signed ones first, then refusals, which need
-    no signature.
-    """
-    with ledger.read() as session:
-        key_id = session.scalars(select(ActorKey.key_id)).one()
-        key = ledger.keys.signer("ada", [key_id]) if ledger.keys else None
-        seq, prev, at = head(session)
-    payload = canonical_json(_PAYLOAD)
-    with ledger.write() as session:
-        frontier, leaves = Frontier(), []
-        for chunk in entries(session):
-            leaves += [leaf(found.digest) for found in chunk]
-        frontier.extend(leaves)
-        while seq < size:
-            rows, hashes = [], []
-            first = seq + 1
-            for seq in range(first, min(seq + _BATCH, size) + 1):  # noqa: B020
-                signed = key if seq <= _SIGNED else None
-                action = "request.evaluated" if signed else "request.refused"
-                subject, signer = f"request:{1000 + seq % 997}", key_id if signed else None
-                signature = None
-                if signed is not None:
-                    said = signed_bytes(action, "ada", at, signer, payload, prev, seq, subject)
-                    signature = b64encode(signed.sign(said)).decode()
-                text_ = entry(action, "ada", at, signer, payload, prev, seq, signature, subject)
-                digest = digest_bytes(text_.encode())
-                rows.append(
-                    Entry(seq, at, "ada", action, subject, payload, prev, signer, signature, digest)
-                )
-                hashes.append(leaf(digest))
-                prev = digest
-            session.execute(insert(Event), [row._asdict() for row in rows])
-            nodes = frontier.extend(hashes)
-            if nodes:
-                session.execute(
-                    insert(TreeNode),
-                    [
-                        {"level": n.level, "position": n.position, "hash": n.hash.hex()}
-                        for n in nodes
-                    ],
-                )
+    """Lengthen the log to `size` events: signed ones first, then refusals, which need no signature."""
+    lengthen(ledger, size, canonical_json(_PAYLOAD), _kind)
+
+
+def _kind(seq: int) -> tuple[str, str, bool]:
+    signed = seq <= _SIGNED
+    action = "request.evaluated" if signed else "request.refused"
+    return action, f"request:{1000 + seq % 997}", signed
 
 
 @contextmanager

@@ -161,9 +161,9 @@ def print_case(invocation: Invocation, number: int, verb: str) -> None:
 
 
 def _redact_due(invocation: Invocation, dry_run: bool) -> str | None:
-    from governance.ledger.lookup import find_request
+    from governance.ledger.listing import requests_of
     from governance.ledger.rules import current
-    from governance.reports.records import listed_record
+    from governance.reports.records import listed_records
     from governance.workflow import cases
 
     left = None
@@ -173,11 +173,12 @@ def _redact_due(invocation: Invocation, dry_run: bool) -> str | None:
 
         with invocation.ledger.read() as session:
             rules, _ = current(session)
-            records = [listed_record(row) for row in due(session, rules.retention, now())]
+            numbers = [row.id for row, _ in due(session, rules.retention, now())]
+            records = listed_records(session, requests_of(session, numbers))
     else:
         numbers, left = cases.redact_due(invocation.ledger, invocation.acting)
         with invocation.ledger.read() as session:
-            records = [listed_record(find_request(session, number)) for number in numbers]
+            records = listed_records(session, requests_of(session, numbers))
 
     def show() -> None:
         if not records:

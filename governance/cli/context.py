@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from governance import telemetry
 from governance.errors import InvalidInputError, UnavailableError
+from governance.paging import SIZE, Page
 from governance.settings import KEYS_DIR, Settings, find_database, home_path, load_settings
 
 if TYPE_CHECKING:
@@ -299,6 +300,45 @@ def override_reason(override: bool, reason: str | None) -> str | None:
             "--reason is for --override; what is kept erasable goes into --comment"
         )
     return reason
+
+
+def paged(command: Command) -> Command:
+    """Add the options of a long list; the command gets a `page`."""
+
+    @wraps(command)
+    def turned(
+        *args: Any,
+        limit: int | None,
+        after: int | None,
+        newest: bool,
+        everything: bool,
+        **rest: Any,
+    ) -> Any:
+        if everything and limit is not None:
+            raise InvalidInputError("--all and --limit exclude each other")
+        size = None if everything else limit or SIZE
+        return command(*args, page=Page(size, after, newest), **rest)
+
+    for option in reversed(_PAGES):
+        turned = option(turned)
+    return cast(Command, turned)
+
+
+_PAGES = (
+    click.option(
+        "--limit", type=NUMBER, metavar="N", help=f"How many at most; {SIZE} if not given."
+    ),
+    click.option("--after", type=NUMBER, metavar="N", help="Go on after this one."),
+    click.option("--newest", is_flag=True, help="Newest first."),
+    click.option("--all", "everything", is_flag=True, help="All of them, however many."),
+)
+
+
+def tell_more(page: Page, more: bool, last: int) -> None:
+    """Say on standard error that a list goes on, and how to read on."""
+    if more:
+        newest = " --newest" if page.newest else ""
+        click.echo(f"There are more; go on with{newest} --after {last}, or use --all.", err=True)
 
 
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:

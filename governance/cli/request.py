@@ -14,8 +14,10 @@ from governance.cli.context import (
     model_option,
     override_options,
     override_reason,
+    paged,
     pass_invocation,
     table,
+    tell_more,
 )
 from governance.cli.prepare import evaluate, prepare
 from governance.cli.show import (
@@ -26,8 +28,9 @@ from governance.cli.show import (
     print_request,
     request_of,
 )
+from governance.paging import Page
 from governance.reports.words import describe_capacity
-from governance.states import ENDED_STATES, Basis, State
+from governance.states import Basis, State
 
 _BASES = [basis.value for basis in Basis]
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -118,39 +121,74 @@ def file(
 
 
 @request.command("list")
-@model_option
+@click.option("--model", metavar="NAME", help="Only on this model.")
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([s.value for s in State]),
     help="Only requests in this state; repeat for several.",
 )  # fmt: skip
+@click.option(
+    "--basis", type=click.Choice(_BASES), metavar="BASIS", help="Only on this ground; see `file`."
+)
+@click.option("--forget", "label", metavar="CLASS", help="Only those that name this class.")
+@click.option(
+    "--domain", metavar="DOMAIN",
+    help="Only those that name this domain; with --forget, the class in the domain.",
+)  # fmt: skip
+@click.option("--filed-by", metavar="NAME", help="Only those that this person filed.")
+@click.option("--overdue", is_flag=True, help="Only those whose deadline has passed.")
+@click.option(
+    "--due-before", type=_DAY, metavar="YYYY-MM-DD",
+    help="Only those whose deadline still runs and ends before this day.",
+)  # fmt: skip
 @click.option("--held", is_flag=True, help="Only those on legal hold.")
 @click.option("--redactable", is_flag=True, help="Only those that could be redacted now.")
+@paged
 @common
 @pass_invocation
 def list_(
-    invocation: Invocation, model: str | None, states: tuple[str, ...], held: bool, redactable: bool
+    invocation: Invocation,
+    model: str | None,
+    states: tuple[str, ...],
+    basis: str | None,
+    label: str | None,
+    domain: str | None,
+    filed_by: str | None,
+    overdue: bool,
+    due_before: datetime | None,
+    held: bool,
+    redactable: bool,
+    page: Page,
 ) -> None:
-    """List the requests."""
-    from governance.ledger.lookup import find_model, requests
-    from governance.reports.records import listed_record
+    """List the requests, by number; all that is asked for must hold."""
+    from governance.ledger.listing import Wanted, requests_page
+    from governance.ledger.lookup import find_model
+    from governance.ledger.types import now
+    from governance.reports.records import listed_records
 
+    ends = [now()] if overdue else []
+    ends += [due_before.replace(tzinfo=UTC)] if due_before else []
     with invocation.ledger.read() as session:
-        of_model = None if model is None else find_model(session, model)
-        records = [listed_record(row) for row in requests(session, of_model, states)]
-    if held:
-        records = [r for r in records if r["held"]]
-    if redactable:
-        records = [
-            r for r in records
-            if r["state"] in ENDED_STATES and not r["held"] and not r["redacted"]
-        ]  # fmt: skip
-    rows = [
+        wanted = Wanted(
+            None if model is None else find_model(session, model),
+            frozenset(State(state) for state in states),
+            basis,
+            filed_by,
+            label,
+            domain,
+            min(ends, default=None),
+            held,
+            redactable,
+        )
+        rows, more = requests_page(session, wanted, page)
+        records = listed_records(session, rows)
+    cells = [
         (r["id"], r["state"], r["model"], r["scope"], r["basis"],
          r["due_at"][:10] + (" OVERDUE" if r["overdue"] else ""), r["filed_by"])
         for r in records
     ]  # fmt: skip
     headers = ["id", "state", "model", "forget", "basis", "due", "filed by"]
-    invocation.emit(records, lambda: table(rows, headers))
+    invocation.emit(records, lambda: table(cells, headers))
+    tell_more(page, more, records[-1]["id"] if records else 0)
 
 
 @request.command()

@@ -15,8 +15,10 @@ from governance.cli.context import (
     model_option,
     override_options,
     override_reason,
+    paged,
     pass_invocation,
     table,
+    tell_more,
 )
 from governance.cli.show import (
     break_glass_line,
@@ -26,6 +28,7 @@ from governance.cli.show import (
     print_report,
 )
 from governance.errors import InvalidInputError
+from governance.paging import Page
 
 if TYPE_CHECKING:
     from governance.evidence.artifact import SignedModel
@@ -39,16 +42,16 @@ def version() -> None:
 
 @version.command("list")
 @model_option
+@paged
 @common
 @pass_invocation
-def list_(invocation: Invocation, model: str | None) -> None:
-    """List the versions of a model."""
-    from governance.ledger.lookup import find_model, versions
-    from governance.reports.records import version_record
+def list_(invocation: Invocation, model: str | None, page: Page) -> None:
+    """List the versions of a model, by number."""
+    from governance.ledger.lookup import find_model
+    from governance.reports.records import version_records
 
     with invocation.ledger.read() as session:
-        rows = versions(session, find_model(session, model))
-        records = [version_record(session, row) for row in rows]
+        records, more = version_records(session, find_model(session, model), page)
     cells = [
         (r["version"], ", ".join(map(str, r["active_requests"])) or "–",
          ", ".join([*r["aliases"], *(["BREAK GLASS"] if r["break_glass"] else []),
@@ -58,6 +61,7 @@ def list_(invocation: Invocation, model: str | None) -> None:
     ]  # fmt: skip
     headers = ["version", "active requests", "aliases", "made by", "on", "digest"]
     invocation.emit(records, lambda: table(cells, headers))
+    tell_more(page, more, records[-1]["version"] if records else 0)
 
 
 @version.command()

@@ -222,14 +222,20 @@ def find_text(session: Session, commitment: str) -> PrivateText | None:
 
 
 def find_version(session: Session, model: Model, number: int) -> ModelVersion:
-    """Version of a model by its number.
+    """Version of a model by its number, with the requests that it holds.
 
     Raises:
         NotFoundError: there is none.
     """
-    version = session.scalars(
-        select(ModelVersion).where(ModelVersion.model_id == model.id, ModelVersion.number == number)
-    ).one_or_none()
+    query = select(ModelVersion).where(
+        ModelVersion.model_id == model.id, ModelVersion.number == number
+    )
+    members = [
+        with_its(ModelVersion.members, VersionMember.projector),
+        with_its(ModelVersion.members, VersionMember.request, Request.decisions),
+        with_its(ModelVersion.members, VersionMember.request, Request.targets),
+    ]
+    version = session.scalars(query.options(*members)).one_or_none()
     if version is None:
         raise NotFoundError(
             f"model {model.name!r} has no version {number}; see: governance version list"
@@ -254,38 +260,43 @@ def alias_version(session: Session, model: Model, alias: str) -> ModelVersion | 
 
 
 def active_requests(session: Session, model: Model) -> list[Request]:
-    """Requests whose edits belong to the newest version, by id."""
-    return requests(session, model, [state.value for state in ACTIVE_STATES])
-
-
-def requests(
-    session: Session, model: Model | None = None, states: Collection[str] = ()
-) -> list[Request]:
-    """Requests by id: all of them, or those of one model and in one of some states."""
-    query = select(Request).order_by(Request.id)
-    if model is not None:
-        query = query.where(Request.model_id == model.id)
-    if states:
-        query = query.where(Request.state.in_(states))
-    return list(session.scalars(query))
+    """Requests whose edits belong to the newest version, by id, with their preparations; reports without content."""
+    states = sorted(ACTIVE_STATES)
+    query = select(Request).where(Request.model_id == model.id, Request.state.in_(states))
+    reports = selectinload(Request.projectors).selectinload(ProjectorRecord.reports)
+    return list(session.scalars(query.order_by(Request.id).options(reports.defer(Report.content))))
 
 
 def open_requests_by(
-    session: Session, actor: str, model: Model, label: str | None, domain: str | None
+    session: Session,
+    actor: str,
+    model: Model,
+    basis: str,
+    retention: str,
+    label: str | None,
+    domain: str | None,
 ) -> Iterator[Request]:
-    """Requests that somebody filed, with a target among theirs, whose deadline still runs; newest first."""
-    query = (
-        select(Request)
-        .join(RequestTarget, RequestTarget.request_id == Request.id)
+    """Requests that somebody filed on a ground, with a target among theirs, whose deadline still runs; newest first."""
+    # Asked of each such request, not joined: a database would begin with whoever ever named the class.
+    target = (
+        select(RequestTarget.id)
         .where(
-            Request.model_id == model.id,
-            Request.filed_by == actor,
-            Request.state.in_([state.value for state in OPEN_STATES]),
+            RequestTarget.request_id == Request.id,
             RequestTarget.label.is_not_distinct_from(label),
             RequestTarget.domain.is_not_distinct_from(domain),
         )
+        .exists()
     )
-    yield from session.scalars(query.order_by(Request.id.desc()))
+    query = select(Request).where(
+        Request.model_id == model.id,
+        Request.state.in_([state.value for state in OPEN_STATES]),
+        Request.filed_by == actor,
+        Request.basis == basis,
+        Request.retention == retention,
+        target,
+    )
+    # Sorted here: asked for the order, SQLite would go through all that the person ever filed.
+    yield from sorted(session.scalars(query), key=lambda request: request.id, reverse=True)
 
 
 def versions(session: Session, model: Model) -> list[ModelVersion]:

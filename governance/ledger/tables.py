@@ -45,12 +45,17 @@ class Event(Base):
     """One append-only, hash-chained entry; `governance.ledger.events` writes and checks it."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        Index(None, "action", "seq"),
+        Index(None, "actor", "seq"),
+        Index(None, "subject", "action", "seq"),
+    )
 
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[str] = mapped_column(String(32))
     actor: Mapped[str] = mapped_column(String(200))
-    action: Mapped[str] = mapped_column(String(80), index=True)
-    subject: Mapped[str] = mapped_column(String(200), index=True)
+    action: Mapped[str] = mapped_column(String(80))
+    subject: Mapped[str] = mapped_column(String(200))
     payload: Mapped[str] = mapped_column(Text)
     prev_digest: Mapped[str] = mapped_column(Digest, unique=True)
     key_id: Mapped[str | None] = mapped_column(Digest)
@@ -74,7 +79,7 @@ class CheckpointRecord(Base):
     __tablename__ = "checkpoints"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(index=True)
     root: Mapped[str] = mapped_column(String(64))
     key_id: Mapped[str] = mapped_column(Digest)
     note: Mapped[str] = mapped_column(Text)
@@ -174,10 +179,17 @@ class Request(Base):
     """A forget request; `state` is assigned only by `governance.workflow.transition`."""
 
     __tablename__ = "requests"
+    __table_args__ = (
+        Index(None, "basis", "id"),
+        Index(None, "filed_by", "id"),
+        Index(None, "held", "id"),
+        Index(None, "model_id", "state", "id"),
+        Index(None, "state", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), index=True)
-    state: Mapped[str] = mapped_column(String(20), index=True, default=State.FILED.value)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    state: Mapped[str] = mapped_column(String(20), default=State.FILED.value)
     basis: Mapped[str] = mapped_column(String(80))
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
     filed_by: Mapped[str] = mapped_column(String(200))
@@ -202,6 +214,7 @@ class RequestTarget(Base):
     """One target of a request: a class, a domain, or a class in a domain."""
 
     __tablename__ = "request_targets"
+    __table_args__ = (Index(None, "domain", "request_id"), Index(None, "label", "request_id"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"), index=True)
@@ -323,7 +336,7 @@ class ModelVersion(Base):
     __table_args__ = (UniqueConstraint("model_id", "number"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), index=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     number: Mapped[int]
     parent: Mapped[int | None]
     digest: Mapped[str] = mapped_column(Digest)

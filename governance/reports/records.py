@@ -1,10 +1,14 @@
 """Ledger records as plain JSON values, the same everywhere: ``--json``, reports, exports."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from governance.digests import load_json
 from governance.ledger.database import Session
 from governance.ledger.identity import edited_sides
+from governance.ledger.listing import VersionNotes, versions_page
 from governance.ledger.lookup import (
     aliases_of,
     broke_glass,
@@ -24,7 +28,7 @@ from governance.ledger.private import (
     opened,
     words,
 )
-from governance.ledger.retention import keep_until
+from governance.ledger.retention import ended_at, keep_until
 from governance.ledger.rules import production
 from governance.ledger.tables import (
     Actor,
@@ -42,6 +46,7 @@ from governance.ledger.tables import (
     Request,
 )
 from governance.ledger.types import now
+from governance.paging import Page
 from governance.policy import Policy, scope_of, stored_policy
 from governance.states import OPEN_STATES, State
 from governance.unlearning.targets import Target, describe_all
@@ -118,11 +123,47 @@ def request_record(request: Request, projector: ProjectorRecord | None = None) -
 
 def listed_record(request: Request, projector: ProjectorRecord | None = None) -> dict[str, Any]:
     """`request_record` without the attachments, which can be large to read."""
-    session = session_of(request)
+    return _request(_Around.read(session_of(request), [request]), request, projector)
+
+
+def listed_records(session: Session, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """`listed_record` of each of a page's requests, with one query for what none of them holds itself."""
+    around = _Around.read(session, requests)
+    return [_request(around, request, None) for request in requests]
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What records of requests say besides what the requests hold.
+
+    Attributes:
+        ended: when those that ended did.
+        policies: by their digest, each read once; that in force by None.
+    """
+
+    session: Session
+    ended: Mapping[int, datetime]
+    policies: dict[str | None, Policy] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, session: Session, requests: Sequence[Request]) -> "_Around":
+        return cls(session, ended_at(session, requests))
+
+    def policy(self, digest: str | None) -> Policy:
+        """The policy of a digest, or the one in force."""
+        if digest not in self.policies:
+            self.policies[digest] = stored_policy(policy_of(self.session, digest).content)
+        return self.policies[digest]
+
+
+def _request(
+    around: _Around, request: Request, projector: ProjectorRecord | None
+) -> dict[str, Any]:
     decisions = [d for d in request.decisions if not projector or _is_on(d, projector)]
     shown = projector or request.projector
     targets = [Target(target.label, target.domain) for target in request.targets]
     overdue = State(request.state) in OPEN_STATES and request.due_at < now()
+    until = keep_until(request, around.ended.get(request.id), around.policy(None).retention)
     return {
         "id": request.id,
         "model": request.model.name,
@@ -134,7 +175,7 @@ def listed_record(request: Request, projector: ProjectorRecord | None = None) ->
         "subject_ref": words(first(request, SUBJECT_REF)),
         "erased": sorted({text.kind for text in request.texts if is_erased(text)}),
         "retention": request.retention,
-        "keep_until": _keep_until(session, request),
+        "keep_until": None if until is None else until.isoformat(),
         "held": request.held,
         "redacted": request.redacted,
         "filed_by": request.filed_by,
@@ -142,18 +183,13 @@ def listed_record(request: Request, projector: ProjectorRecord | None = None) ->
         "due_at": request.due_at.isoformat(),
         "overdue": overdue,
         "projector": projector_record(shown) if shown else None,
-        **_approvals(session, request, shown),
+        **_approvals(around, request, shown),
         "decisions": [decision_record(decision) for decision in decisions],
     }
 
 
-def _keep_until(session: Session, request: Request) -> str | None:
-    until = keep_until(session, request, _policy(session, None).retention)
-    return None if until is None else until.isoformat()
-
-
 def _approvals(
-    session: Session, request: Request, projector: ProjectorRecord | None
+    around: _Around, request: Request, projector: ProjectorRecord | None
 ) -> dict[str, Any]:
     """How many people approved a preparation, how many the policy demanded, and whether one broke the glass."""
     made = [
@@ -161,7 +197,7 @@ def _approvals(
         for decision in request.decisions
         if projector and decision.projector_id == projector.id and decision.ruling == "approval"
     ]
-    rules = _policy(session, made[-1].policy_digest if made else None)
+    rules = around.policy(made[-1].policy_digest if made else None)
     scopes = [scope_of(target.label, target.domain) for target in request.targets]
     return {
         "approvals": {
@@ -170,11 +206,6 @@ def _approvals(
         },
         "break_glass": any(decision.break_glass for decision in made),
     }
-
-
-def _policy(session: Session, digest: str | None) -> Policy:
-    """The policy of a digest, or the one in force."""
-    return stored_policy(policy_of(session, digest).content)
 
 
 def _is_on(decision: Decision, projector: ProjectorRecord) -> bool:
@@ -253,6 +284,24 @@ def report_record(report: Report) -> dict[str, Any]:
 
 def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
     """A model version with its aliases; reports are left out."""
+    notes = VersionNotes(
+        aliases_of(session, version),
+        [m.request_id for m in version.members if broke_glass(m)],
+        overrides_of_version(session, version),
+    )
+    return _version(version, notes, production(session))
+
+
+def version_records(
+    session: Session, model: Model, page: Page
+) -> tuple[list[dict[str, Any]], bool]:
+    """`version_record` of each version on a page, and whether more follow."""
+    rows, notes, more = versions_page(session, model, page)
+    served = production(session)
+    return [_version(row, notes[row.id], served) for row in rows], more
+
+
+def _version(version: ModelVersion, notes: VersionNotes, served: str) -> dict[str, Any]:
     return {
         "model": version.model.name,
         "version": version.number,
@@ -260,10 +309,10 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         "active_requests": [member.request_id for member in version.members],
         "sides": edited_sides(version.recipe) if version.members else [],
         "residuals": version.recipe.get("residuals", []),
-        "break_glass": [m.request_id for m in version.members if broke_glass(m)],
-        "overrides": [override_record(row) for row in overrides_of_version(session, version)],
-        "aliases": aliases_of(session, version),
-        "served": production(session) in aliases_of(session, version),
+        "break_glass": list(notes.broken),
+        "overrides": [override_record(row) for row in notes.overrides],
+        "aliases": list(notes.aliases),
+        "served": served in notes.aliases,
         "digest": version.digest,
         "weights_digest": version.weights_digest,
         "created_by": version.created_by,

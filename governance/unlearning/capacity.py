@@ -9,7 +9,7 @@ from governance.errors import RefusedError
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.margins import margins
 from governance.unlearning.projector import Projector
-from governance.unlearning.targets import Target, covered
+from governance.unlearning.targets import Cover, Target
 
 MAX_LOST = 0.1
 """Largest share of retained prompts that may stop being recognised as themselves."""
@@ -23,7 +23,8 @@ def capacity(bank: PromptBank, targets: Sequence[Target], projector: Projector) 
         alone: ``retained_rows`` that zero-shot classification gets right before the edit, ``lost_rows`` of them
         afterwards wrong, ``lost`` their share, ``drift`` the mean ‖r P − r‖ of the retained rows.
     """
-    kept = torch.tensor([not covered(targets, *pair) for pair in bank.pairs])
+    cover = Cover(targets)
+    kept = torch.tensor([not cover.covers(*pair) for pair in bank.pairs])
     edited = projector.apply(bank.rows)
     right = (margins(bank, bank.rows) > 0) & kept
     wrong = right & (margins(bank, edited) <= 0)

@@ -8,6 +8,7 @@ is solved once. The result does not depend on the order of the requests, and dro
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from governance.unlearning.margins import guard_margins
 from governance.unlearning.projector import Projector, solve
 from governance.unlearning.prototypes import Prototypes
 from governance.unlearning.recipe import Method, Recipe
-from governance.unlearning.targets import Target, check_targets, covered
+from governance.unlearning.targets import Target, check_targets, covered, covering
 
 RESIDUAL_FLOOR = 0.1
 """Smallest tolerance that is recorded: a tenth of the way back towards being recognised."""
@@ -131,20 +132,35 @@ class Composition:
 
     def _left(self, edit: Edit) -> float:
         sources = {None, *(chosen.identity for chosen in edit.prototypes)}
-        mine = [
+        covered_by = {
             place
-            for place, row in enumerate(self.forgotten)
-            if row.source in sources and covered(edit.targets, *row.pair)
-        ]
-        rows, goals = self.rows[mine], self.goals[mine]
-        way = torch.linalg.vector_norm(rows - goals, dim=1)
-        left = torch.linalg.vector_norm(self.projector.apply(rows) - goals, dim=1)
+            for target in edit.targets
+            for place in self._places.get((target.label, target.domain), ())
+        }
+        mine = sorted(place for place in covered_by if self.forgotten[place].source in sources)
+        way, left = (lengths[mine] for lengths in self._lengths)
         if not torch.isfinite(left).all():
             return math.inf
         if not (way > 1e-9).any():
             return 0.0
         # A row with a short way of its own is held to the request's mean way, not to next to nothing.
         return float((left / way.clamp_min(float(way.mean()))).max())
+
+    @cached_property
+    def _places(self) -> dict[tuple[str | None, str | None], list[int]]:
+        """The forgotten rows that a target of this class and domain covers, by their numbers."""
+        found: dict[tuple[str | None, str | None], list[int]] = {}
+        for place, row in enumerate(self.forgotten):
+            for named in covering(*row.pair):
+                found.setdefault(named, []).append(place)
+        return found
+
+    @cached_property
+    def _lengths(self) -> tuple[Tensor, Tensor]:
+        """‖f − g‖ and ‖f P − g‖ of every forgotten row, k each."""
+        way = torch.linalg.vector_norm(self.rows - self.goals, dim=1)
+        left = torch.linalg.vector_norm(self.projector.apply(self.rows) - self.goals, dim=1)
+        return way, left
 
 
 def tolerance(residual: float) -> float:
@@ -224,9 +240,14 @@ def _held(
 
 def _owners(bank: PromptBank, edits: Sequence[Edit]) -> dict[int, Recipe]:
     """For each forgotten row of the bank the recipe that decides its fate."""
+    named: dict[tuple[str | None, str | None], Recipe] = {}
+    for edit in edits:
+        for target in edit.targets:
+            name = (target.label, target.domain)
+            named[name] = max(named.get(name, edit.recipe), edit.recipe, key=_priority)
     owners: dict[int, Recipe] = {}
-    for row, (label, domain) in enumerate(bank.pairs):
-        recipes = [edit.recipe for edit in edits if covered(edit.targets, label, domain)]
+    for row, pair in enumerate(bank.pairs):
+        recipes = [named[name] for name in covering(*pair) if name in named]
         if recipes:
             owners[row] = max(recipes, key=_priority)
     return owners

@@ -14,7 +14,7 @@ from torch import Tensor
 from governance.errors import InvalidInputError
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.projector import Projector, identity
-from governance.unlearning.targets import Target, covered
+from governance.unlearning.targets import Cover, Target
 
 Z95 = 1.959963984540054
 """Two-sided 95% quantile of the normal distribution."""
@@ -172,7 +172,8 @@ def forget_share(
 ) -> Proportion:
     """Share of the images that `targets` cover which are still recognised."""
     pairs = zip(samples.labels, samples.domains, strict=True)
-    mask = torch.tensor([covered(targets, label, domain) for label, domain in pairs])
+    cover = Cover(targets)
+    mask = torch.tensor([cover.covers(label, domain) for label, domain in pairs])
     return Proportion(int(predictions.plain[mask].sum()), int(mask.sum()))
 
 
@@ -209,7 +210,8 @@ def check_targets_measured(
                 f"the data set has no image of {target.describe()!r}, so nothing can measure that "
                 "it is forgotten; use a data set that has such images"
             )
-    if all(covered(targets, label, domain) for label, domain in present):
+    cover = Cover(targets)
+    if all(cover.covers(label, domain) for label, domain in present):
         raise InvalidInputError(
             "every image of the data set is to be forgotten, so nothing can measure what is "
             "retained; use a data set with other images too"
@@ -230,10 +232,11 @@ def _check_fit(samples: Samples, bank: PromptBank) -> None:
 
 
 def _measure(samples: Samples, targets: Sequence[Target], correct: Tensor) -> dict[str, Any]:
+    cover = Cover(targets)
     kinds = ("set", "class", "kept class", "domain", "pair")
     groups: dict[str, dict[Any, list[bool]]] = {kind: {} for kind in kinds}
     for label, domain, hit in zip(samples.labels, samples.domains, correct.tolist(), strict=True):
-        side = "forget" if covered(targets, label, domain) else "retain"
+        side = "forget" if cover.covers(label, domain) else "retain"
         groups["set"].setdefault(side, []).append(hit)
         groups["class"].setdefault(label, []).append(hit)
         if side == "retain":

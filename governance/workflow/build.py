@@ -20,7 +20,7 @@ from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.gates import attacked
 from governance.unlearning.projector import Projector
-from governance.unlearning.targets import covered
+from governance.unlearning.targets import covering
 from governance.workflow.aliases import served_number
 from governance.workflow.measure import (
     EvalSet,
@@ -205,13 +205,21 @@ def problem_of(composition: Composition, members: Sequence[Member]) -> dict[str,
 
 
 def _side(composition: Composition, members: Sequence[Member]) -> dict[str, Any]:
+    asking: dict[tuple[str | None, str | None], list[int]] = {}
+    for member in members:
+        for target in member.targets:
+            asking.setdefault((target.label, target.domain), []).append(member.request)
+    order = {member.request: place for place, member in enumerate(members)}
     return {
         "forgotten": [
             {
                 "class": row.pair[0],
                 "domain": row.pair[1],
                 "prototypes": row.source,
-                "requests": [m.request for m in members if covered(m.targets, *row.pair)],
+                "requests": sorted(
+                    {number for name in covering(*row.pair) for number in asking.get(name, ())},
+                    key=order.__getitem__,
+                ),
             }
             for row in composition.forgotten
         ],

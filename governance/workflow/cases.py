@@ -8,7 +8,7 @@ from governance.ledger.events import append
 from governance.ledger.facts import text_facts
 from governance.ledger.lookup import find_request
 from governance.ledger.private import ATTACHMENT, erase, is_erased, is_locked, keep, opened
-from governance.ledger.retention import due, keep_until
+from governance.ledger.retention import due
 from governance.ledger.rules import current
 from governance.ledger.tables import PrivateText, Request
 from governance.ledger.types import now
@@ -174,8 +174,7 @@ def redact_due(ledger: Ledger, actor: str) -> tuple[list[int], str | None]:
         require(session, actor, "request.redact")
         rules, _ = current(session)
         numbers = []
-        for request in list(due(session, rules.retention, now())):
-            until = keep_until(session, request, rules.retention)
+        for request, until in list(due(session, rules.retention, now())):
             _redact(
                 session,
                 request,

@@ -172,7 +172,8 @@ def _check_unchanged(session: Session, model: Model, plan: Plan) -> None:
         )
     if served_number(session, model) != plan.served:
         raise ConflictError(f"another version of {model.name!r} is served now; try again")
-    if {request.id for request in active_requests(session, model)} != plan.active_before:
+    active = active_requests(session, model)  # held, so that looking at each costs no query
+    if {request.id for request in active} != plan.active_before:
         raise ConflictError(f"the active requests of {model.name!r} changed meanwhile; try again")
     for member in plan.members:
         projector = find_request(session, member.request).projector

@@ -48,7 +48,9 @@ def find_same(session: Session, actor: str, model: Model, filing: Filing) -> Req
     A request whose texts were erased, or cannot be read here, is taken for another one.
     """
     first = filing.targets[0]
-    for request in open_requests_by(session, actor, model, first.label, first.domain):
+    for request in open_requests_by(
+        session, actor, model, filing.basis.value, filing.retention, first.label, first.domain
+    ):
         event = next(newest_events(session, subject(request), "request.filed"), None)
         said = load_json(event.payload) if event else None
         if said and _asks(said["request"], filing) and _says(request, said["texts"], filing.texts):

@@ -77,8 +77,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_events_digest")),
         sa.UniqueConstraint("prev_digest", name=op.f("uq_events_prev_digest")),
     )
-    op.create_index(op.f("ix_events_action"), "events", ["action"], unique=False)
-    op.create_index(op.f("ix_events_subject"), "events", ["subject"], unique=False)
+    op.create_index(op.f("ix_events_action_seq"), "events", ["action", "seq"], unique=False)
+    op.create_index(op.f("ix_events_actor_seq"), "events", ["actor", "seq"], unique=False)
+    op.create_index(
+        op.f("ix_events_subject_action_seq"), "events", ["subject", "action", "seq"], unique=False
+    )
     op.create_table(
         "tree_nodes",
         sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
@@ -96,6 +99,7 @@ def upgrade() -> None:
         sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoints")),
     )
+    op.create_index(op.f("ix_checkpoints_size"), "checkpoints", ["size"], unique=False)
     op.create_table(
         "policies",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -158,9 +162,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_versions")),
         sa.UniqueConstraint("model_id", "number", name=op.f("uq_model_versions_model_id_number")),
     )
-    op.create_index(
-        op.f("ix_model_versions_model_id"), "model_versions", ["model_id"], unique=False
-    )
     op.create_table(
         "requests",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -176,8 +177,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_requests_model_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
     )
-    op.create_index(op.f("ix_requests_model_id"), "requests", ["model_id"], unique=False)
-    op.create_index(op.f("ix_requests_state"), "requests", ["state"], unique=False)
+    op.create_index(op.f("ix_requests_basis_id"), "requests", ["basis", "id"], unique=False)
+    op.create_index(op.f("ix_requests_filed_by_id"), "requests", ["filed_by", "id"], unique=False)
+    op.create_index(op.f("ix_requests_held_id"), "requests", ["held", "id"], unique=False)
+    op.create_index(
+        op.f("ix_requests_model_id_state_id"), "requests", ["model_id", "state", "id"], unique=False
+    )
+    op.create_index(op.f("ix_requests_state_id"), "requests", ["state", "id"], unique=False)
     op.create_table(
         "aliases",
         sa.Column("model_id", sa.Integer(), nullable=False),
@@ -275,6 +281,18 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_request_targets_request_id"), "request_targets", ["request_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_request_targets_domain_request_id"),
+        "request_targets",
+        ["domain", "request_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_request_targets_label_request_id"),
+        "request_targets",
+        ["label", "request_id"],
+        unique=False,
     )
     op.create_table(
         "notices",

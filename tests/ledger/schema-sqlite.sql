@@ -1,21 +1,27 @@
 CREATE INDEX ix_actor_keys_actor_id ON actor_keys (actor_id);
+CREATE INDEX ix_checkpoints_size ON checkpoints (size);
 CREATE INDEX ix_decisions_request_id ON decisions (request_id);
 CREATE INDEX ix_deliveries_outbox_state_due_at ON deliveries (outbox, state, due_at);
 CREATE INDEX ix_delivery_attempts_delivery_id ON delivery_attempts (delivery_id);
 CREATE INDEX ix_evaluation_reports_digest ON evaluation_reports (digest);
 CREATE INDEX ix_evaluation_reports_projector_id ON evaluation_reports (projector_id);
 CREATE INDEX ix_evaluation_reports_version_id ON evaluation_reports (version_id);
-CREATE INDEX ix_events_action ON events (action);
-CREATE INDEX ix_events_subject ON events (subject);
-CREATE INDEX ix_model_versions_model_id ON model_versions (model_id);
+CREATE INDEX ix_events_action_seq ON events (action, seq);
+CREATE INDEX ix_events_actor_seq ON events (actor, seq);
+CREATE INDEX ix_events_subject_action_seq ON events (subject, action, seq);
 CREATE INDEX ix_overrides_request_id ON overrides (request_id);
 CREATE INDEX ix_overrides_version_id ON overrides (version_id);
 CREATE INDEX ix_private_texts_commitment ON private_texts (commitment);
 CREATE INDEX ix_private_texts_request_id ON private_texts (request_id);
 CREATE INDEX ix_projectors_request_id ON projectors (request_id);
+CREATE INDEX ix_request_targets_domain_request_id ON request_targets (domain, request_id);
+CREATE INDEX ix_request_targets_label_request_id ON request_targets (label, request_id);
 CREATE INDEX ix_request_targets_request_id ON request_targets (request_id);
-CREATE INDEX ix_requests_model_id ON requests (model_id);
-CREATE INDEX ix_requests_state ON requests (state);
+CREATE INDEX ix_requests_basis_id ON requests (basis, id);
+CREATE INDEX ix_requests_filed_by_id ON requests (filed_by, id);
+CREATE INDEX ix_requests_held_id ON requests (held, id);
+CREATE INDEX ix_requests_model_id_state_id ON requests (model_id, state, id);
+CREATE INDEX ix_requests_state_id ON requests (state, id);
 CREATE TABLE actor_keys (
 	id INTEGER NOT NULL, 
 	actor_id INTEGER NOT NULL, 

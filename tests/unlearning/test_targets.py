@@ -1,10 +1,12 @@
 """Targets: the three scopes, and what a request may not ask."""
 
+import itertools
+
 import pytest
 
 from governance.errors import InvalidInputError
 from governance.unlearning.labels import LabelSpace
-from governance.unlearning.targets import Target, check_targets, covered, make_targets
+from governance.unlearning.targets import Cover, Target, check_targets, covered, make_targets
 
 LABELS = LabelSpace(
     ("dog", "cat"),
@@ -127,3 +129,13 @@ def test_forgetting_everything_is_refused(targets: list[Target], labels: LabelSp
         check_targets(targets, labels)
     for left_out in range(len(targets)):  # each of them is needed to make it everything
         check_targets(targets[:left_out] + targets[left_out + 1 :], labels)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_a_cover_says_what_each_target_says(count: int) -> None:
+    names, places = ("a", "b", "c"), (None, "x", "y")
+    every = [Target(n, p) for n in (None, *names) for p in places if (n, p) != (None, None)]
+    for chosen in itertools.islice(itertools.combinations(every, count), 200):
+        cover = Cover(chosen)
+        for pair in itertools.product(names, places):
+            assert cover.covers(*pair) == covered(chosen, *pair), (chosen, pair)
