@@ -28,8 +28,11 @@ LABELS = "labels.json"
 RECIPE = "recipe.json"
 CARD = "README.md"
 
-UNSIGNED = ("registered_model_meta", "__pycache__")
-"""What MLflow and Python put beside the files of a model that they load in place."""
+UNSIGNED = ("registered_model_meta",)
+"""What MLflow puts beside the files of a model that it loads in place."""
+
+COMPILED = "__pycache__"
+"""What Python puts there and runs instead of the script; the process that runs it cannot judge it."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from governance.ledger.identity import version_digest
 from governance.serving.contents import (
     CHANGED,
     CLASSIFIER,
+    COMPILED,
     FACTORS,
     LABELS,
     UNSIGNED,
@@ -64,7 +65,7 @@ def load_version(directory: Path, outside: Outside) -> Served:
         IntegrityError: signature, key, files, digests, base model or edit are not what they should be.
     """
     # 1. Signature and files hold together, and it is a key, and a version, that was asked for.
-    signed = verify_directory(directory, besides=UNSIGNED)
+    signed = verify_directory(directory, besides=(*UNSIGNED, COMPILED))
     outside.check(signed)
     try:
         return _load(directory, signed, outside)

@@ -1,13 +1,13 @@
 """What a serving process is told from outside: whom to trust, and where things are.
 
-Each setting comes from the environment or from MLflow's model configuration. Who wrote the artifacts can write neither.
+All of it comes from the environment. MLflow's model configuration would not do: a file among the artifacts decides what
+of it is heeded.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from governance.errors import IntegrityError, InvalidInputError
 from governance.evidence.artifact import SignedModel
@@ -17,13 +17,6 @@ TRUST_KEY = "GOVERNANCE_TRUST_KEY"
 TRUST_VERSION = "GOVERNANCE_TRUST_VERSION"
 BASE_MODEL = "GOVERNANCE_BASE_MODEL"
 IMAGE_ROOT = "GOVERNANCE_IMAGE_ROOT"
-
-_KEYS = {
-    "trust_key": TRUST_KEY,
-    "trust_version": TRUST_VERSION,
-    "base_model": BASE_MODEL,
-    "image_root": IMAGE_ROOT,
-}
 
 
 @dataclass(frozen=True)
@@ -44,37 +37,24 @@ class Outside:
     image_root: Path | None = None
 
     @classmethod
-    def read(
-        cls, config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
-    ) -> "Outside":
-        """Settings from MLflow's model configuration, and from the environment, which comes first.
+    def read(cls, environ: Mapping[str, str] | None = None) -> "Outside":
+        """Settings from the environment; several keys stand with commas between.
 
         Args:
-            config: keys ``trust_key`` (several with commas between), ``trust_version``, ``base_model``, ``image_root``.
-            environ: instead of the process's; ``GOVERNANCE_`` and the same names in capitals.
+            environ: instead of the process's.
 
         Raises:
             InvalidInputError: one of them cannot be used.
         """
-        found: dict[str, str] = {}
-        for key, value in (config or {}).items():
-            if key not in _KEYS:
-                raise InvalidInputError(
-                    f"the model configuration has an unknown key {key!r}; known are {', '.join(_KEYS)}"
-                )
-            if not isinstance(value, str) or not value:
-                raise InvalidInputError(f"{key} in the model configuration must be a string")
-            found[key] = value
         environ = os.environ if environ is None else environ
-        found |= {key: environ[name] for key, name in _KEYS.items() if environ.get(name)}
-        keys, root = found.get("trust_key"), found.get("image_root")
-        if root is not None and not Path(root).is_dir():
+        keys, root = environ.get(TRUST_KEY), environ.get(IMAGE_ROOT)
+        if root and not Path(root).is_dir():
             raise InvalidInputError(f"{IMAGE_ROOT} names {root}, which is no directory")
         return cls(
-            None if keys is None else frozenset(trusted_key_id(k.strip()) for k in keys.split(",")),
-            found.get("trust_version"),
-            found.get("base_model"),
-            None if root is None else Path(root).resolve(),
+            frozenset(trusted_key_id(key.strip()) for key in keys.split(",")) if keys else None,
+            environ.get(TRUST_VERSION) or None,
+            environ.get(BASE_MODEL) or None,
+            Path(root).resolve() if root else None,
         )
 
     def check(self, signed: SignedModel) -> None:
