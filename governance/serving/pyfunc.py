@@ -27,6 +27,22 @@ _BEHIND_A_SERVER = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 """MLflow's scoring server sets it in its own process."""
 
 
+class RequestError(MlflowException):
+    """Why a request cannot be answered, one line.
+
+    MLflow's scoring server would put the whole request before it, images included; what it says stays as it is.
+    """
+
+    @property
+    def message(self) -> str:
+        """The line."""
+        return self._line
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._line: str = getattr(self, "_line", text)
+
+
 class ServedVersion(PythonModel):
     """A version behind MLflow's interface; nothing is read before `load_context`.
 
@@ -63,7 +79,7 @@ class ServedVersion(PythonModel):
             A DataFrame with ``labels`` and ``scores``, or ``embedding``; see `governance.serving.answer.answer`.
 
         Raises:
-            MlflowException: the request cannot be answered; a server sends it as 400 or 404.
+            RequestError: the request cannot be answered; a server sends it as 400 or 404.
         """
         if self._served is None:
             raise MlflowException("this version is not loaded")
@@ -78,9 +94,9 @@ class ServedVersion(PythonModel):
                 self._root(model_input),
             )
         except InvalidInputError as error:
-            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
+            raise RequestError(str(error), INVALID_PARAMETER_VALUE) from None
         except NotFoundError as error:
-            raise MlflowException(str(error), RESOURCE_DOES_NOT_EXIST) from None
+            raise RequestError(str(error), RESOURCE_DOES_NOT_EXIST) from None
         return pd.DataFrame(found)
 
     def _root(self, model_input: pd.DataFrame) -> Path | None:

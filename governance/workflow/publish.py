@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from governance.digests import load_json
-from governance.errors import ConflictError, GovernanceError
+from governance.errors import ConflictError, GovernanceError, IntegrityError
 from governance.ledger import arrays
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
@@ -70,7 +70,11 @@ def publish(
         name=f"version {plan.number}",
         artifacts=_artifacts(tools, built, signer),
     )
-    signed = signed_artifacts(tools.registry, registered.run_id, built.identity)
+    try:
+        signed = signed_artifacts(tools.registry, registered.run_id, built.identity)
+    except IntegrityError as problem:  # they will not mend: the next try begins anew
+        give_up(tools.ledger, actor, subject_of(plan.model, plan.number), key, problem)
+        raise
     for alias in aliases:
         tools.registry.set_alias(plan.model, alias, registered.version)
     try:

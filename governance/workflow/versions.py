@@ -282,7 +282,7 @@ def export(
     def seal(directory: Path) -> None:
         card = export_card(about, requests, reports, folded.precision.value)
         (directory / CARD).write_text(card, encoding="utf-8")
-        sign_directory(directory, signed_name, facts, key)
+        sign_directory(directory, name=signed_name, facts=facts, key=key)
 
     try:
         departure.begin()

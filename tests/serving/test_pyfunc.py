@@ -259,6 +259,8 @@ def test_a_server_does_not_start_with_another_key(served_home: Path, tmp_path: P
         pytest.raises(OSError, match="refused"),
     ):
         urllib.request.urlopen(url, timeout=5)
-    lines = [line for line in log.read_text().splitlines() if "this version is not served" in line]
+    lines = [
+        line for line in log.read_text().splitlines() if "IntegrityError: this version" in line
+    ]
     assert lines
     assert all(f"which {TRUST_KEY} does not name" in line for line in lines)
