@@ -5,6 +5,7 @@ Loading means from files on disk into a model that answers; imports and the firs
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,9 @@ def _identity(base: ClipModel, composed: Composition) -> tuple[Identity, Fold]:
 
 
 def _through_mlflow(place: Path) -> Any:
-    import mlflow.pyfunc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own type hints, at the first import
+        import mlflow.pyfunc
 
     return mlflow.pyfunc.load_model(str(place), suppress_warnings=True)
 
