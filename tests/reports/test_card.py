@@ -109,7 +109,7 @@ def test_nothing_personal_is_in_the_artifacts_or_the_export(shop: Shop, tmp_path
     from governance.workflow import prepare
 
     words = ("Jane Roe wants it", "case 4711", "agreed with Jane")
-    number = requests.file(
+    number, _ = requests.file(
         shop.ledger,
         "carla",
         "shop",
@@ -121,7 +121,7 @@ def test_nothing_personal_is_in_the_artifacts_or_the_export(shop: Shop, tmp_path
     prepare.prepare(shop.tools, "mona", number, "eval", Recipe.of("redirect"))
     requests.approve(shop.ledger, "dmitri", number, words[2])
     versions.apply(shop.tools, "mona", [number])
-    versions.export(shop.tools, "otto", None, 2, tmp_path / "out")
+    versions.export(shop.tools, "otto", None, 2, tmp_path / "out", tmp_path / "departures")
     with shop.ledger.read() as session:
         from governance.ledger.lookup import find_model, find_version
 

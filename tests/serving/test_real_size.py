@@ -48,7 +48,9 @@ def test_a_version_is_a_hundredth_of_the_model(ledger: Ledger, tmp_path: Path) -
         if not any(path.iterdir()):
             path.rmdir()
     datasets.add(ledger, "mona", "eval", images / "photo")
-    number = requests.file(ledger, "carla", "shop", [Target("mug", None)], Basis.BIAS, "a reason")
+    number, _ = requests.file(
+        ledger, "carla", "shop", [Target("mug", None)], Basis.BIAS, "a reason"
+    )
     shop = Shop(tools, registry)  # type: ignore[arg-type]
     prepare.prepare(shop.tools, "mona", number, "eval", Recipe.of("redirect"))
     requests.approve(ledger, "dmitri", number)
