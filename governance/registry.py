@@ -62,9 +62,9 @@ class Artifacts:
         """Write the files into a directory."""
         for name, record in self.records.items():
             text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-            (directory / name).write_text(text, encoding="utf-8")
+            (directory / name).write_bytes(text.encode())
         for name, text in self.texts.items():
-            (directory / name).write_text(text, encoding="utf-8")
+            (directory / name).write_bytes(text.encode())
         if self.tensors:
             from safetensors.torch import save_file  # brings torch along
         for name, tensors in self.tensors.items():

@@ -68,15 +68,15 @@ def write_flavor(directory: Path, hugging_face: bool) -> None:
     example = {"columns": [IMAGE], "data": [[base64.b64encode(_example()).decode()]]}
     _write_json(directory / EXAMPLE, example)
     _write_json(directory / SERVING_EXAMPLE, {"dataframe_split": example})
-    (directory / SCRIPT).write_text(_SCRIPT, encoding="utf-8")
+    (directory / SCRIPT).write_bytes(_SCRIPT.encode())
     packages = [*_PACKAGES, *(["transformers"] if hugging_face else [])]
-    (directory / REQUIREMENTS).write_text(
-        "".join(f"{package}=={_version(package)}\n" for package in packages), encoding="utf-8"
+    pinned = "".join(f"{package}=={_version(package)}\n" for package in packages)
+    (directory / REQUIREMENTS).write_bytes(pinned.encode())
+    environment = (
+        f"python: {platform.python_version()}\nbuild_dependencies:\n- pip\n"
+        f"dependencies:\n- -r {REQUIREMENTS}\n"
     )
-    (directory / ENVIRONMENT).write_text(
-        f"python: {platform.python_version()}\nbuild_dependencies:\n- pip\ndependencies:\n- -r {REQUIREMENTS}\n",
-        encoding="utf-8",
-    )
+    (directory / ENVIRONMENT).write_bytes(environment.encode())
     model = Model(signature=ModelSignature(inputs, outputs, params))
     model.saved_input_example_info = {
         "artifact_path": EXAMPLE,
@@ -109,4 +109,4 @@ def _example() -> bytes:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    path.write_bytes((json.dumps(value) + "\n").encode())
