@@ -19,6 +19,7 @@ PARTS = (
     "capacity",
     "baselines",
     "versions",
+    "serving",
     "scaling",
     "ledger",
     "scale",

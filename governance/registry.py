@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,14 +45,32 @@ class Artifacts:
         metrics: figures.
         records: JSON documents by file name.
         tensors: safetensors files by file name, each named tensors.
+        texts: text files by file name.
         tags: run tags; model versions get them too.
+        finish: called with the directory when all of these files are in it, to add what is made from them.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, "Mapping[str, Tensor]"] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    finish: Callable[[Path], object] | None = None
+
+    def write(self, directory: Path) -> None:
+        """Write the files into a directory."""
+        for name, record in self.records.items():
+            text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+            (directory / name).write_bytes(text.encode())
+        for name, text in self.texts.items():
+            (directory / name).write_bytes(text.encode())
+        if self.tensors:
+            from safetensors.torch import save_file  # brings torch along
+        for name, tensors in self.tensors.items():
+            save_file(dict(tensors), directory / name)
+        if self.finish is not None:
+            self.finish(directory)
 
 
 @dataclass(frozen=True)
@@ -222,6 +240,15 @@ class Registry:
             except SafetensorError as error:
                 raise IntegrityError(f"MLflow's {name} of run {run_id} is damaged") from error
 
+    def fetch(self, run_id: str, dest: Path) -> None:
+        """Copy all files of a run into a directory that exists.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            self._connected().download_artifacts(run_id, "", str(dest))
+
     def check(self) -> None:
         """Make sure that the store answers; a new SQLite store is created.
 
@@ -266,13 +293,7 @@ class Registry:
             tags=[RunTag(key, value) for key, value in artifacts.tags.items()],
         )
         with tempfile.TemporaryDirectory() as directory:
-            for name, record in artifacts.records.items():
-                text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-                (Path(directory) / name).write_text(text, encoding="utf-8")
-            if artifacts.tensors:
-                from safetensors.torch import save_file  # brings torch along
-            for name, tensors in artifacts.tensors.items():
-                save_file(dict(tensors), Path(directory) / name)
+            artifacts.write(Path(directory))
             client.log_artifacts(run_id, directory)
 
     @contextmanager

@@ -1,6 +1,8 @@
 """Stand-ins for the adapters to outside systems; `tests/test_registry.py` holds them to the same contract."""
 
+import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from governance.registry import KEY_TAG, NUMBER_TAG, Artifacts, RegisteredVersio
 
 @dataclass(frozen=True)
 class FakeRun:
-    """A run; unfinished if something interrupted it."""
+    """A run; unfinished if something interrupted it, with its files if it has a whole directory of them."""
 
     run_id: str
     model: str
@@ -18,6 +20,7 @@ class FakeRun:
     name: str
     artifacts: Artifacts
     finished: bool
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,15 @@ class FakeRegistry:
         found = [r for r in self.runs.values() if (r.model, r.key) == (model, key)]
         if not found:
             run_id = f"run-{len(self.runs) + 1}"
-            found = [FakeRun(run_id, model, key, name, artifacts, finished=False)]
+            begun = replace(artifacts, finish=None)
+            found = [FakeRun(run_id, model, key, name, begun, finished=False)]
             self.runs[run_id] = found[0]
         run = found[0]
         if not run.finished:
             self._meet("during", "log_run")
-            self.runs[run.run_id] = replace(run, artifacts=artifacts, finished=True)
+            files = _files(artifacts) if artifacts.finish is not None else {}
+            kept = replace(artifacts, finish=None)
+            self.runs[run.run_id] = replace(run, artifacts=kept, finished=True, files=files)
         self._meet("after", "log_run")
         return run.run_id
 
@@ -138,6 +144,13 @@ class FakeRegistry:
         self._meet("after", "tensors")
         return dict(tensors[name])
 
+    def fetch(self, run_id: str, dest: Path) -> None:
+        """See `Registry.fetch`."""
+        self._enter("fetch")
+        for name, data in self.runs[run_id].files.items():
+            (dest / name).write_bytes(data)
+        self._meet("after", "fetch")
+
     def check(self) -> None:
         """See `Registry.check`."""
         self._enter("check")
@@ -157,3 +170,9 @@ class FakeRegistry:
         problem = self._failures.pop((when, method), None)
         if problem is not None:
             raise problem
+
+
+def _files(artifacts: Artifacts) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as directory:
+        artifacts.write(Path(directory))
+        return {path.name: path.read_bytes() for path in Path(directory).iterdir()}

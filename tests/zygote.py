@@ -238,7 +238,8 @@ def _install(report: Path, die_at: int | None) -> None:
 
     def around(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-            ending = Path(target).name
+            # The file system decides in which order a directory is copied.
+            ending = "file" if name == "copying" else Path(target).name
             if name == "moving":  # what is there before a copy is what the last write left
                 point(f"before {name} {ending}")
             result = write(source, target, *args, **kwargs)
@@ -254,7 +255,8 @@ def _install(report: Path, die_at: int | None) -> None:
     def after(write: Callable[..., Any], name: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             result = write(*args, **kwargs)
-            point(f"after writing {Path(name(*args)).name}")
+            path = Path(name(*args))
+            point(f"after writing {path.suffix if path.suffix == '.partial' else path.name}")
             return result
 
         return wrapper

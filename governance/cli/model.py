@@ -1,5 +1,6 @@
 """``governance model``: base models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -35,6 +36,10 @@ def model() -> None:
     "--trust-key", metavar="KEY",
     help="Public key that must have signed the directory: its id (sha256:…), base64, or a file.",
 )  # fmt: skip
+@click.option(
+    "--license", "license_", metavar="NAME",
+    help="Licence of the weights, for model cards (default: what the model's own card says).",
+)  # fmt: skip
 @common
 @pass_invocation
 def register(
@@ -46,6 +51,7 @@ def register(
     labels: Path | None,
     domains: tuple[str, ...],
     trust_key: str | None,
+    license_: str | None,
 ) -> None:
     """Register a base model as NAME, with the label space it is used with.
 
@@ -53,7 +59,7 @@ def register(
     class and domain. It becomes version 1 of NAME in MLflow. A directory that `governance version export` signed
     must be as it was signed.
     """
-    from governance.clip.source import DEMO, parse_source
+    from governance.clip.source import DEMO, check_license, parse_source
     from governance.demo import LABELS_FILE
     from governance.evidence.keys import trusted_key_id
     from governance.unlearning.labels import parse_labels
@@ -69,6 +75,8 @@ def register(
     space = parse_labels(text, labels.suffix == ".toml", domains)
     source = parse_source(source_name, pretrained, quick_gelu)
     trusted = None if trust_key is None else trusted_key_id(trust_key)
+    if license_ is not None:
+        source = replace(source, license=check_license(license_))
 
     from governance.ledger.lookup import find_model
     from governance.reports.records import model_record

@@ -300,11 +300,14 @@ def verify(invocation: Invocation, number: int, path: Path | None, model: str | 
 @common
 @pass_invocation
 def check_export(invocation: Invocation, path: Path, trust_key: str) -> None:
-    """Verify an exported directory with nothing but a public key; there need be no workspace."""
+    """Verify an exported directory with nothing but a public key; there need be no workspace.
+
+    The artifacts of a version, as `mlflow artifacts download` writes them, are such a directory too.
+    """
     from governance.evidence.artifact import verify_directory
     from governance.evidence.keys import trusted_key_id
 
-    signed = verify_directory(path, trusted_key_id(trust_key))
+    signed = verify_directory(path, trusted_key_id(trust_key), besides=("registered_model_meta",))
     _print_signed(invocation, signed, path, "every file is as it was signed", {})
 
 

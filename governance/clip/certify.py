@@ -67,6 +67,7 @@ def certify(
     tensors: Mapping[str, Tensor],
     projector: Projector,
     precision: Precision = Precision.FP32,
+    batch: int = BATCH,
 ) -> Certificate:
     """Run a random batch through the edited tower and compare it with features P of the unedited one.
 
@@ -78,16 +79,19 @@ def certify(
         tensors: what replaces or joins the model's tensors.
         projector: the edit.
         precision: of both towers.
+        batch: how many random images, or texts.
 
     Raises:
         IntegrityError: the difference exceeds the tolerance; the fold must not be used.
         InvalidInputError: open_clip cannot build the tower that the changed configuration asks for.
     """
     unedited, state = _tower(model, path.side)
-    edited, edited_state = (
-        _rebuilt(model, path, tensors) if path.config else (unedited, _replaced(state, tensors))
-    )
-    inputs = _inputs(model, path.side)
+    if path.config:
+        edited = rebuilt(model, path, tensors)
+        edited_state = _tensors(edited)
+    else:
+        edited, edited_state = unedited, _replaced(state, tensors)
+    inputs = _inputs(model, path.side, batch)
     arithmetic = precision
     try:
         before = _features(unedited, state, inputs, precision, arithmetic)
@@ -140,10 +144,12 @@ def _replaced(state: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[s
     return state | changed
 
 
-def _rebuilt(
-    model: ClipModel, path: FoldPath, tensors: Mapping[str, Tensor]
-) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The tower that open_clip builds from the changed configuration, with the model's weights and the new ones."""
+def rebuilt(model: ClipModel, path: FoldPath, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The tower that open_clip builds from the changed configuration, with the model's weights and the new ones.
+
+    Raises:
+        InvalidInputError: it cannot build it.
+    """
     ((section, changes),) = path.config.items()
     config = model.config["model_cfg"]
     prefix = "visual." if path.side == "image" else "text."
@@ -161,7 +167,8 @@ def _rebuilt(
             f"{model.source.describe()} cannot carry an edit: its {path.side} tower has no projection, and open_clip "
             f"cannot add one ({reason})"
         ) from error
-    return tower, _tensors(tower)
+    built: nn.Module = tower
+    return built
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -201,11 +208,11 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _inputs(model: ClipModel, side: str) -> Tensor:
+def _inputs(model: ClipModel, side: str, batch: int) -> Tensor:
     """A seeded random batch: images of the model's size, or token ids."""
     generator = torch.Generator().manual_seed(0)
     if side == "image":
-        return torch.randn(BATCH, 3, *model.image_size, generator=generator)
+        return torch.randn(batch, 3, *model.image_size, generator=generator)
     tower: Any = getattr(model.module, "text", model.module)
     length = int(model.config["model_cfg"]["text_cfg"].get("context_length", 77))
-    return torch.randint(1, int(tower.vocab_size), (BATCH, length), generator=generator)
+    return torch.randint(1, int(tower.vocab_size), (batch, length), generator=generator)

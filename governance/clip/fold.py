@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from governance.clip.certify import Certificate, Precision, certify
+from governance.clip.certify import Certificate, Precision, certify, rebuilt
 from governance.clip.load import ClipModel
 from governance.clip.paths import FoldPath, find_image_path, find_text_path
-from governance.errors import InvalidInputError
-from governance.unlearning.projector import Projector, random_edit
+from governance.errors import IntegrityError, InvalidInputError
+from governance.unlearning.projector import Projector, digest_tensor, random_edit
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,74 @@ def fold(
         InvalidInputError: the model cannot carry the edit; the message says why.
         IntegrityError: the folded tower does not give features P.
     """
-    edits = [(find_image_path(model), projector)]
-    if text_projector is not None:
-        edits.append((find_text_path(model), text_projector))
     tensors: dict[str, Tensor] = {}
     config: dict[str, Mapping[str, Any]] = {}
     certificates = []
-    for path, edit in edits:
-        if edit.a.shape[1] == 0:
-            continue
+    for path, edit in edits_of(model, projector, text_projector):
         changed = folded(model, path, edit, precision)
         certificates.append(certify(model, path, changed, edit, precision))
         tensors |= changed
         config |= path.config
     return Fold(tensors, config, precision, tuple(certificates))
+
+
+def edits_of(
+    model: ClipModel, projector: Projector, text_projector: Projector | None
+) -> list[tuple[FoldPath, Projector]]:
+    """Where each side's edit goes; an edit without factors goes nowhere.
+
+    Raises:
+        InvalidInputError: the model cannot carry an edit; the message says why.
+    """
+    edits = [(find_image_path(model), projector)]
+    if text_projector is not None:
+        edits.append((find_text_path(model), text_projector))
+    return [(path, edit) for path, edit in edits if edit.a.shape[1] > 0]
+
+
+def install(
+    model: ClipModel,
+    tensors: Mapping[str, Tensor],
+    projector: Projector,
+    text_projector: Projector | None = None,
+) -> ClipModel:
+    """Put the tensors of a fold into a model that nobody else uses, once they are certified to be the edit.
+
+    Args:
+        model: the unedited model; its module becomes the edited one.
+        tensors: of the fold, at fp32.
+        projector: P of the image features.
+        text_projector: P of the text features, None if only images are edited.
+
+    Returns:
+        The edited model.
+
+    Raises:
+        InvalidInputError: the model cannot carry the edit.
+        IntegrityError: the tensors are not those of this edit.
+    """
+    edits = edits_of(model, projector, text_projector)
+    rest, towers = dict(tensors), {}
+    for path, edit in edits:
+        names = [path.name] if not path.is_linear else [f"{path.name}.weight", f"{path.name}.bias"]
+        mine = {name: rest.pop(name) for name in names if name in rest}
+        if not mine:
+            raise IntegrityError(f"the edit changes {path.name}, and its tensor is missing")
+        certify(model, path, mine, edit, batch=1)
+        if path.config:
+            towers["visual" if path.side == "image" else "text"] = rebuilt(model, path, mine)
+    if rest:
+        raise IntegrityError(f"{min(rest)} changes, and no edit changes it")
+    for name, tower in towers.items():
+        setattr(model.module, name, tower)
+    model.module.load_state_dict(dict(tensors), strict=False)
+    changed = {name: digest_tensor(tensor) for name, tensor in tensors.items()}
+    config = {section: changes for path, _ in edits for section, changes in path.config.items()}
+    return replace(
+        model,
+        config=Fold(tensors, config, Precision.FP32, ()).edited_config(model),
+        tensor_digests={**model.tensor_digests, **changed},
+    )
 
 
 def unedited(precision: Precision = Precision.FP32) -> Fold:

@@ -63,6 +63,12 @@ class ClipModel:
         return digest_json(self.config | ({"files": files} if files else {}))
 
     @property
+    def needs_transformers(self) -> bool:
+        """Whether its text tower or tokenizer is one of Hugging Face's."""
+        text_cfg = self.config["model_cfg"]["text_cfg"]
+        return bool(text_cfg.get("hf_model_name") or text_cfg.get("hf_tokenizer_name"))
+
+    @property
     def dimension(self) -> int:
         """d, the width of the joint embedding."""
         return int(self.config["model_cfg"]["embed_dim"])

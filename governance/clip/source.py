@@ -12,6 +12,8 @@ WEIGHTS_NAME = "open_clip_model.safetensors"
 DEMO = "demo"
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
+MAX_LICENSE = 100
+"""Longest name of a licence, characters."""
 _WEIGHT_NAMES = (WEIGHTS_NAME, "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
 
 
@@ -24,11 +26,13 @@ class Source:
             wherever the package lies.
         pretrained: tag or checkpoint file of a built-in configuration, None otherwise.
         quick_gelu: force QuickGELU in a built-in configuration.
+        license: of the weights, as their publisher or whoever registered the model named it; None if nobody did.
     """
 
     name: str
     pretrained: str | None = None
     quick_gelu: bool = False
+    license: str | None = None
 
     @property
     def directory(self) -> Path | None:
@@ -45,6 +49,15 @@ class Source:
     def describe(self) -> str:
         """Words for people."""
         return self.name if self.pretrained is None else f"{self.name} ({self.pretrained})"
+
+    @property
+    def public_name(self) -> str:
+        """Words for people elsewhere: without the directories of this machine."""
+        if self.name.startswith(LOCAL_PREFIX):
+            return Path(self.name.removeprefix(LOCAL_PREFIX)).name
+        if self.pretrained is None:
+            return self.name
+        return f"{self.name} ({Path(self.pretrained).name})"
 
     def to_dict(self) -> dict[str, Any]:
         """The source as plain JSON values."""
@@ -99,3 +112,14 @@ def parse_source(name: str, pretrained: str | None, quick_gelu: bool = False) ->
     source = Source(name, pretrained, quick_gelu)
     source.check_files()
     return source
+
+
+def check_license(name: str) -> str:
+    """The name of a licence that somebody typed.
+
+    Raises:
+        InvalidInputError: it cannot be one.
+    """
+    if not name.strip() or not name.isprintable() or len(name) > MAX_LICENSE:
+        raise InvalidInputError(f"{name[:20]!r} cannot be the name of a licence")
+    return name.strip()

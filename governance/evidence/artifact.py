@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,16 @@ def sign_directory(directory: Path, name: str, facts: Mapping[str, Any], key: Si
     return digest_bytes(payload)
 
 
-def verify_directory(directory: Path, trusted: str | None = None) -> SignedModel:
+def verify_directory(
+    directory: Path, trusted: str | None = None, besides: Collection[str] = ()
+) -> SignedModel:
     """Check signature and files of a directory.
 
     Args:
         directory: with a signature file.
         trusted: id of the key that must have signed it. Without one the files are those that *somebody* signed:
             damage is found, a forger who signs with a key of their own is not.
+        besides: names at the top of the directory, of files and folders that others put there; nobody reads them.
 
     Raises:
         NotFoundError: there is no such directory, or no signature file in it.
@@ -129,7 +132,11 @@ def verify_directory(directory: Path, trusted: str | None = None) -> SignedModel
             f"{directory / SIGNATURE_NAME} is signed with key {signed.key.key_id}, not with {trusted}"
         )
     # 2. The files that are there are those that were signed, no more and no fewer.
-    found = _walk(directory)
+    found = {
+        name: path
+        for name, path in _walk(directory).items()
+        if name in signed.files or name.partition("/")[0] not in besides
+    }
     for name in sorted(found.keys() | signed.files.keys()):
         if name not in found:
             raise IntegrityError(f"{directory}: the file {name!r} is missing")

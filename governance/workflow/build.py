@@ -13,6 +13,8 @@ from governance.ledger.judgement import kind_of
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.rules import current
 from governance.ledger.tables import Dataset, Model, Request
+from governance.reports.card import CardRequest
+from governance.serving.contents import Identity
 from governance.unlearning.assessment import attacks, overall
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
@@ -33,6 +35,7 @@ from governance.workflow.measure import (
     text_factors,
 )
 from governance.workflow.models import base_model
+from governance.workflow.packages import card_requests
 from governance.workflow.tools import Tools
 
 if TYPE_CHECKING:
@@ -74,6 +77,7 @@ class Plan(Measured):
         served: number of the champion.
         active_before: requests that were active when this was read.
         datasets: where the version is measured.
+        card: what the model card says of each member.
     """
 
     labels_digest: str
@@ -81,6 +85,7 @@ class Plan(Measured):
     served: int | None
     active_before: frozenset[int]
     datasets: list[EvalSet]
+    card: list[CardRequest]
 
     @property
     def parent(self) -> int:
@@ -100,6 +105,23 @@ class Built:
     recipe: dict[str, Any]
     reports: list[tuple[EvalSet, dict[str, Any]]]
 
+    @property
+    def identity(self) -> Identity:
+        """Which version it is."""
+        plan = self.plan
+        return Identity(
+            plan.model,
+            plan.number,
+            self.digest,
+            self.weights_digest,
+            plan.base,
+            plan.labels_digest,
+            plan.logit_scale,
+            [member.request for member in plan.members],
+            [member.projector_digest for member in plan.members],
+            self.composition.text is not None,
+        )
+
 
 def read_plan(
     session: Session,
@@ -117,7 +139,8 @@ def read_plan(
         requests: the active set.
         reinstated: requests that leave it; they are measured too, to show that they come back.
     """
-    members = [read_member(session, r.id, p) for r in requests if (p := r.projector)]
+    held = [(request.id, p) for request in requests if (p := request.projector)]
+    members = [read_member(session, number, projector) for number, projector in held]
     gone = [read_member(session, r.id, p) for r in reinstated if (p := r.projector)]
     wanted = dict.fromkeys(member.dataset_id for member in [*gone, *reversed(members)])
     return Plan(
@@ -135,6 +158,7 @@ def read_plan(
         attacked=attacked_requests(session, requests),
         guards=read_guards(session),
         datasets=[read_eval_set(session.get_one(Dataset, number)) for number in wanted],
+        card=card_requests(session, held),
     )
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from governance.clip.encoder import BaseModel
 from governance.datasets import DatasetRole, Manifest
 from governance.digests import canonical_json, digest_json
@@ -138,12 +136,6 @@ def measure_guards(
 def text_factors(text: Projector | None) -> dict[str, str] | None:
     """What a recipe says of the text side: digests of its factors."""
     return None if text is None else {"a": digest_tensor(text.a), "b": digest_tensor(text.b)}
-
-
-def projector_tensors(projector: Projector, text: Projector | None) -> dict[str, Tensor]:
-    """The factors of both sides under the names that MLflow's artifacts have."""
-    factors = {"a": projector.a, "b": projector.b}
-    return factors if text is None else factors | {"text_a": text.a, "text_b": text.b}
 
 
 def store_report(

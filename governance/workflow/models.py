@@ -1,5 +1,6 @@
 """Registering base models."""
 
+from dataclasses import replace
 from typing import Any
 
 from governance.clip.encoder import BaseModel
@@ -15,10 +16,17 @@ from governance.ledger.names import check_name
 from governance.ledger.rules import production
 from governance.ledger.tables import Alias, Model, ModelVersion
 from governance.ledger.types import now
-from governance.registry import Artifacts
+from governance.serving.contents import Identity
 from governance.unlearning.bank import build_bank
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import identity
+from governance.workflow.packages import (
+    artifact_facts,
+    package,
+    served_card,
+    signed_artifacts,
+    signing_key,
+)
 from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
@@ -56,6 +64,7 @@ def register(
     from governance.clip.certify import Precision
     from governance.clip.encode import encode_texts
     from governance.clip.fold import check_fold
+    from governance.clip.license import find_license
     from governance.clip.load import load_model
     from governance.clip.paths import find_image_path
 
@@ -64,12 +73,15 @@ def register(
         require(session, actor, "model.register")
         check_free(session, Model, "model", name)
         alias = production(session)
+        signer = signing_key(session, actor)
     clip = load_model(source, trusted=trusted)
     tools.encoder.adopt(clip)
     path = find_image_path(clip)
     bank = build_bank(labels, lambda prompts: encode_texts(clip, prompts))
     check_fold(clip, [path], [Precision.FP32])
     none = identity(clip.dimension)
+    if source.license is None:
+        source = replace(source, license=find_license(source))
 
     labels_digest = digest_json(labels.to_dict())
     identifiers = {
@@ -81,21 +93,26 @@ def register(
         "dimension": clip.dimension,
     }
     digest = version_digest(clip.weights_digest, labels_digest, none.digest, [])
+    base = BaseModel(source, clip.weights_digest, clip.config_digest, clip.dimension)
+    about = Identity(
+        name, BASE_VERSION, digest, clip.weights_digest, base, labels_digest, clip.logit_scale,
+        active=[], projectors=[], text=False,
+    )  # fmt: skip
+    recipe: dict[str, Any] = {"active": []}
     registered = tools.registry.register(
         name,
         key=digest,
         number=BASE_VERSION,
         name="base model",
-        artifacts=Artifacts(
+        artifacts=replace(
+            package(
+                about, bank, none, None, {}, recipe, {}, served_card(about, [], []),
+                clip.needs_transformers, signer,
+            ),
             params=identifiers,
-            records={"labels.json": labels.to_dict()},
-            tags={
-                "governance.digest": digest,
-                "governance.weights_digest": clip.weights_digest,
-                "governance.active_requests": "[]",
-            },
         ),
-    )
+    )  # fmt: skip
+    signed = signed_artifacts(tools.registry, registered.run_id, about)
     served = tools.registry.aliases(name).get(alias)
     if served not in (None, registered.version):
         raise InvalidInputError(
@@ -132,7 +149,7 @@ def register(
             number=BASE_VERSION,
             parent=None,
             digest=digest,
-            recipe={"active": []},
+            recipe=recipe,
             factor_a=factor_a,
             factor_b=factor_b,
             weights_digest=clip.weights_digest,
@@ -144,7 +161,11 @@ def register(
         session.add(version)
         session.flush()
         session.add(Alias(model_id=model.id, name=alias, version_id=version.id))
-        payload = {"model": model_facts(model), "version": version_facts(version)}
+        payload = {
+            "model": model_facts(model),
+            "version": version_facts(version),
+            "artifacts": artifact_facts(signed),
+        }
         if clip.signed is not None:
             payload["signed"] = {
                 "key_id": clip.signed.key.key_id,

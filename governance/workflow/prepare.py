@@ -14,6 +14,7 @@ from governance.ledger.lookup import active_requests, find_dataset, find_request
 from governance.ledger.tables import Model, ProjectorRecord, Request
 from governance.ledger.types import now
 from governance.registry import Artifacts
+from governance.serving.contents import factor_tensors
 from governance.states import Action
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
@@ -35,7 +36,6 @@ from governance.workflow.measure import (
     Member,
     embed,
     measure_guards,
-    projector_tensors,
     read_eval_set,
     read_guards,
     read_members,
@@ -124,7 +124,7 @@ def prepare(
     content = _measure(tools, task, digest, edit, projector, composition.text, used)
     content["residual"] = residual
     report_digest = digest_json(content)
-    factors = projector_tensors(projector, composition.text)
+    factors = factor_tensors(projector, composition.text)
     run_id = tools.registry.log_run(
         task.model,
         key=f"prepare {request_id} {digest} {report_digest}",

@@ -6,11 +6,11 @@ Whatever interrupts it, running it again converges.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from governance.digests import canonical_json, load_json
-from governance.errors import ConflictError, GovernanceError
+from governance.digests import load_json
+from governance.errors import ConflictError, GovernanceError, IntegrityError
 from governance.ledger import arrays
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
@@ -35,10 +35,21 @@ from governance.workflow.aliases import (
     take_alias,
 )
 from governance.workflow.build import Built, Plan
-from governance.workflow.measure import projector_tensors, store_report
+from governance.workflow.measure import store_report
+from governance.workflow.packages import (
+    artifact_facts,
+    package,
+    served_card,
+    signed_artifacts,
+    signing_key,
+)
 from governance.workflow.prepare import flat_metrics
 from governance.workflow.tools import Tools
 from governance.workflow.transition import require
+
+if TYPE_CHECKING:
+    from governance.evidence.artifact import SignedModel
+    from governance.evidence.keys import SigningKey
 
 
 @dataclass(frozen=True)
@@ -74,18 +85,25 @@ def publish(
         aliases: those that it takes.
     """
     plan = built.plan
+    with tools.ledger.read() as session:
+        signer = signing_key(session, actor)
     key = _intend(tools, actor, built)
     registered = tools.registry.register(
         plan.model,
         key=key,
         number=plan.number,
         name=f"version {plan.number}",
-        artifacts=_artifacts(built),
+        artifacts=_artifacts(tools, built, signer),
     )
+    try:
+        signed = signed_artifacts(tools.registry, registered.run_id, built.identity)
+    except IntegrityError as problem:  # they will not mend: the next try begins anew
+        give_up(tools.ledger, actor, subject_of(plan.model, plan.number), key, problem)
+        raise
     for alias in aliases:
         tools.registry.set_alias(plan.model, alias, registered.version)
     try:
-        _record(tools, actor, built, record, aliases, key, registered)
+        _record(tools, actor, built, record, aliases, key, registered, signed)
     except GovernanceError as problem:
         give_up(tools.ledger, actor, subject_of(plan.model, plan.number), key, problem)
         with suppress(GovernanceError):
@@ -118,6 +136,7 @@ def _record(
     aliases: Sequence[str],
     key: str,
     registered: RegisteredVersion,
+    signed: "SignedModel",
 ) -> None:
     """The outcome: version, events, states and aliases in one transaction."""
     plan = built.plan
@@ -131,6 +150,7 @@ def _record(
             "intent": key,
             "version": version_facts(version),
             "reports": [report_facts(report) for report in version.reports],
+            "artifacts": artifact_facts(signed),
         }
         append(session, actor, "version.registered", subject_of(plan.model, plan.number), payload)
         outcome = record(session, version)
@@ -215,13 +235,27 @@ def _store_version(
     return version
 
 
-def _artifacts(built: Built) -> Artifacts:
-    plan, projector = built.plan, built.composition.projector
+def _artifacts(tools: Tools, built: Built, signer: "SigningKey") -> Artifacts:
+    plan, composition = built.plan, built.composition
     active = [member.request for member in plan.members]
-    metrics = {"rank": float(projector.rank)}
+    metrics = {"rank": float(composition.projector.rank)}
     if built.reports:
         metrics |= flat_metrics(built.reports[0][1])
-    return Artifacts(
+    contents = {dataset.name: content for dataset, content in built.reports}
+    packed = package(
+        built.identity,
+        plan.bank,
+        composition.projector,
+        composition.text,
+        built.fold.tensors,
+        built.recipe,
+        contents,
+        served_card(built.identity, plan.card, list(contents.values())),
+        tools.encoder.model(plan.base).needs_transformers,
+        signer,
+    )
+    return replace(
+        packed,
         params={
             "version": plan.number,
             "parent": plan.parent,
@@ -229,17 +263,4 @@ def _artifacts(built: Built) -> Artifacts:
             "base_weights": plan.base.weights_digest,
         },
         metrics=metrics,
-        records={
-            "recipe.json": built.recipe,
-            **{f"report-{d.name}.json": content for d, content in built.reports},
-        },
-        tensors={
-            "factors.safetensors": projector_tensors(projector, built.composition.text),
-            "changed.safetensors": built.fold.tensors,
-        },
-        tags={
-            "governance.digest": built.digest,
-            "governance.weights_digest": built.weights_digest,
-            "governance.active_requests": canonical_json(active),
-        },
     )

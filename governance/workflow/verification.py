@@ -10,9 +10,15 @@ from governance.ledger import arrays
 from governance.ledger.identity import factors_digest, text_digests, version_digest
 from governance.ledger.lookup import find_model, find_version
 from governance.ledger.tables import ModelVersion
+from governance.serving.contents import factor_tensors
 from governance.unlearning.projector import digest_tensor
-from governance.workflow.measure import projector_tensors
 from governance.workflow.models import base_model
+from governance.workflow.packages import (
+    artifact_facts,
+    identity_of,
+    recorded_artifacts,
+    signed_artifacts,
+)
 from governance.workflow.tools import Tools
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ def verify_version(tools: Tools, model_name: str | None, number: int) -> tuple[s
         tags = _tags(version, is_base)
         run_id, registered = version.run_id, version.registry_version
         digest, weights = version.digest, version.weights_digest
+        about, recorded = identity_of(version), recorded_artifacts(session, version)
     # 2. MLflow's tags.
     found = tools.registry.version_tags(name, registered)
     for tag, value in tags.items():
@@ -54,12 +61,16 @@ def verify_version(tools: Tools, model_name: str | None, number: int) -> tuple[s
     clip = tools.encoder.model(base)
     if weights_digest_with(clip, fold(clip, projector, text)) != weights:
         raise IntegrityError(f"folding {where} gives other weights than were recorded ({weights})")
-    holds = {"version": digest, "weights": weights}
-    if is_base:  # MLflow has no tensors of it
+    # 4. MLflow's artifacts are those that were signed when the version was made.
+    signed = signed_artifacts(tools.registry, run_id, about)
+    if artifact_facts(signed) != recorded:
+        raise IntegrityError(f"MLflow's artifacts of {where} are not those that the ledger knows")
+    holds = {"version": digest, "weights": weights, "artifacts": signed.statement_digest}
+    if is_base:  # nothing in it was changed
         return name, holds
-    # 4. MLflow's factors are the ledger's, and its changed tensors make the same weights.
+    # 5. MLflow's factors are the ledger's, and its changed tensors make the same weights.
     factors = _digests(tools.registry.tensors(run_id, "factors.safetensors"))
-    if factors != _digests(projector_tensors(projector, text)):
+    if factors != _digests(factor_tensors(projector, text)):
         raise IntegrityError(f"MLflow's factors.safetensors of {where} is not what the ledger has")
     changed = _digests(tools.registry.tensors(run_id, "changed.safetensors"))
     if digest_mapping({**clip.tensor_digests, **changed}) != weights:

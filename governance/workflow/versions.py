@@ -1,7 +1,6 @@
 """Model versions: apply approved requests, drop one, evaluate, export."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from governance.ledger.rules import production, served_version
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import ModelVersion, Request
 from governance.policy import CANDIDATE
+from governance.serving.contents import CARD
 from governance.states import Action, State
 from governance.workflow.aliases import check_expected, subject_of
 from governance.workflow.build import (
@@ -53,6 +53,7 @@ from governance.workflow.exports import check_unknown, export_name, version_iden
 from governance.workflow.gates import admit, serving
 from governance.workflow.measure import read_eval_set, read_guards, read_member, store_report
 from governance.workflow.models import base_model
+from governance.workflow.packages import card_contents, export_card
 from governance.workflow.publish import Outcome, publish
 from governance.workflow.refusals import recorded
 from governance.workflow.requests import Ruling
@@ -274,6 +275,7 @@ def export(
         facts = version_identity(version)
         signed_name, subject = export_name(version), subject_of(name, number)
         broken = [member.request_id for member in version.members if broke_glass(member)]
+        about, requests, reports = card_contents(session, version)
         there = unfinished(session, actor, subject, precision, before)
         if there is None and not is_free(dest):
             check_unknown(session, version, dest)
@@ -317,7 +319,12 @@ def export(
             raise ConflictError(f"{actor!r} got another key meanwhile; export again")
         facts["ledger"] = announced_in(session, intent)
     departure, appeared = Departure.of(departures, intent.digest, dest), False
-    seal = partial(sign_directory, name=signed_name, facts=facts, key=key)
+
+    def seal(directory: Path) -> None:
+        card = export_card(about, requests, reports, folded.precision.value)
+        (directory / CARD).write_text(card, encoding="utf-8")
+        sign_directory(directory, name=signed_name, facts=facts, key=key)
+
     try:
         departure.begin()
         clear_ended(tools.ledger, before)

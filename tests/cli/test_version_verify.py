@@ -45,7 +45,11 @@ def test_an_exported_directory_against_the_ledger(
     assert record["ok"] is True
     assert record["exported_by"] == "mona"
     assert record["facts"]["version"] == 1
-    assert record["files"].keys() == {"open_clip_config.json", "open_clip_model.safetensors"}
+    assert record["files"].keys() == {
+        "README.md",
+        "open_clip_config.json",
+        "open_clip_model.safetensors",
+    }
     (place / "open_clip_config.json").write_text("{}")
     broken = cli("version", "verify", 1, place, "--home", exported_home, expect=6)
     assert broken.out == ""
@@ -141,7 +145,7 @@ def test_the_documented_check_with_openssl(place: Path, tmp_path: Path) -> None:
     good = check()
     assert good.returncode == 0, good.stdout + good.stderr
     assert "Signature Verified Successfully" in good.stdout
-    assert good.stdout.count(": OK") == 2
+    assert good.stdout.count(": OK") == 3
     (tmp_path / "key.pem").write_bytes(SigningKey.generate().public.to_pem())
     assert check().returncode != 0
     (tmp_path / "key.pem").write_bytes(read_signature(place).key.to_pem())

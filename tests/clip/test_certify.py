@@ -139,7 +139,7 @@ def test_a_projection_that_open_clip_cannot_add_is_refused(loaded: Loaded) -> No
 
 def test_an_edit_that_sends_everything_to_zero_is_certified(vit: ClipModel) -> None:
     """What is left is rounding, which must not be measured against itself."""
-    path, pictures = find_image_path(vit), certifying._inputs(vit, "image")
+    path, pictures = find_image_path(vit), certifying._inputs(vit, "image", certifying.BATCH)
     basis = torch.linalg.qr(no_grad_features(vit.module, pictures).double().T).Q
     everything = Projector(-basis, basis.T.contiguous(), 1.0)
     tensors = folded(vit, path, everything)
@@ -171,7 +171,7 @@ def test_it_is_said_when_the_arithmetic_was_another(
 
 def test_weights_are_rounded_whatever_the_arithmetic(vit: ClipModel) -> None:
     tower, state = certifying._tower(vit, "image")
-    pictures = certifying._inputs(vit, "image")
+    pictures = certifying._inputs(vit, "image", certifying.BATCH)
     found = certifying._features(tower, state, pictures, Precision.BF16, Precision.FP32)
     module = deepcopy(vit.module)
     module.load_state_dict({n: t.bfloat16().float() for n, t in module.state_dict().items()})

@@ -41,6 +41,7 @@ from governance.workflow.departures import begun
 from governance.workflow.exports import verify_export
 from governance.workflow.tools import Tools
 from governance.workflow.verification import verify_version
+from tests.fakes import FakeRun
 from tests.workflow.helpers import actions, holds
 from tests.workflow.shop import Shop
 
@@ -109,7 +110,9 @@ def test_stock_open_clip_loads_a_signed_directory(shop: Shop, tmp_path: Path) ->
     assert all(torch.equal(t, ours.module.state_dict()[k]) for k, t in stock.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["open_clip_config.json", WEIGHTS_NAME, SIGNATURE_NAME])
+@pytest.mark.parametrize(
+    "name", ["open_clip_config.json", WEIGHTS_NAME, SIGNATURE_NAME, "README.md"]
+)
 @pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
 def test_one_byte_of_any_file_is_found_by_ledger_and_loader(
     shop: Shop, tmp_path: Path, name: str, where: float
@@ -119,6 +122,7 @@ def test_one_byte_of_any_file_is_found_by_ledger_and_loader(
         "open_clip_config.json",
         WEIGHTS_NAME,
         SIGNATURE_NAME,
+        "README.md",
     }
     content = bytearray((dest / name).read_bytes())
     content[int(where * (len(content) - 1))] ^= 1
@@ -292,8 +296,14 @@ def test_a_version_that_is_as_recorded(shop: Shop) -> None:
     versions.apply(shop.tools, "mona", [mug])
     name, digests = verify_version(shop.tools, None, 2)
     assert name == "shop"
-    assert digests.keys() == {"version", "weights", "factors.safetensors", "changed.safetensors"}
-    assert verify_version(shop.tools, "shop", 1)[1].keys() == {"version", "weights"}
+    assert digests.keys() == {
+        "version",
+        "weights",
+        "artifacts",
+        "factors.safetensors",
+        "changed.safetensors",
+    }
+    assert verify_version(shop.tools, "shop", 1)[1].keys() == {"version", "weights", "artifacts"}
 
 
 def replace_tensors(shop: Shop, file: str, change: Any) -> None:
@@ -325,6 +335,47 @@ def test_other_tensors_in_mlflow(shop: Shop, file: str, change: Any) -> None:
     versions.apply(shop.tools, "mona", [mug])
     replace_tensors(shop, file, change)
     with pytest.raises(IntegrityError, match=file):
+        verify_version(shop.tools, None, 2)
+
+
+def run_of(shop: Shop, number: int) -> FakeRun:
+    with shop.ledger.read() as session:
+        run_id = find_version(session, find_model(session, "shop"), number).run_id
+    return shop.registry.runs[run_id]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("name", ["served.py", "MLmodel", "README.md", "labels.json"])
+def test_another_byte_of_an_artifact_in_mlflow(shop: Shop, number: int, name: str) -> None:
+    versions.apply(shop.tools, "mona", [shop.approved("mug")])
+    files = run_of(shop, number).files
+    files[name] += b" "
+    with pytest.raises(IntegrityError, match=f"artifacts of shop/{number} do not hold.*{name}"):
+        verify_version(shop.tools, None, number)
+    del files[name]
+    with pytest.raises(IntegrityError, match=f"{name}' is missing"):
+        verify_version(shop.tools, None, number)
+
+
+def test_artifacts_that_somebody_else_signed(shop: Shop, tmp_path: Path) -> None:
+    """With a valid key of the workspace even: they are not those that the log has."""
+    versions.apply(shop.tools, "mona", [shop.approved("mug")])
+    run = run_of(shop, 2)
+    for name, data in run.files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "README.md").write_text("Nothing was unlearned.")
+    forged(tmp_path, signer(shop, "otto"))
+    run.files.update({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    with pytest.raises(IntegrityError, match="are not those that the ledger knows"):
+        verify_version(shop.tools, None, 2)
+
+
+def test_artifacts_of_another_version_in_its_place(shop: Shop) -> None:
+    versions.apply(shop.tools, "mona", [shop.approved("mug")])
+    held = run_of(shop, 2).files
+    held.clear()
+    held.update(run_of(shop, 1).files)
+    with pytest.raises(IntegrityError, match="artifacts of shop/2 are signed for another version"):
         verify_version(shop.tools, None, 2)
 
 

@@ -391,3 +391,34 @@ def test_an_approval_of_another_projector_does_not_count(shop: Shop) -> None:
         request.decisions[-1].projector_digest = "sha256:" + "1" * 64
         with pytest.raises(IntegrityError, match="another projector"):
             versions._check_approval(request)
+
+
+def test_artifacts_that_mlflow_keeps_wrongly_are_not_recorded(shop: Shop) -> None:
+    """What is read back is not what was signed: no version, no alias, and the next try begins anew."""
+    mug = shop.approved("mug")
+    fetch = shop.registry.fetch
+
+    def damaged(run_id: str, dest: Path) -> None:
+        fetch(run_id, dest)
+        (dest / "served.py").write_text("")
+
+    shop.registry.fetch = damaged  # type: ignore[method-assign]
+    with pytest.raises(IntegrityError, match=r"artifacts of shop/2 do not hold.*served\.py"):
+        versions.apply(shop.tools, "mona", [mug])
+    assert state(shop.ledger, mug) == "approved"
+    assert actions(shop.ledger)[-1] in ("version.abandoned", "version.apply.refused")
+    assert "version.abandoned" in actions(shop.ledger)
+    assert shop.registry.aliases("shop") == {"champion": "1"}
+    shop.registry.fetch = fetch  # type: ignore[method-assign]
+    assert versions.apply(shop.tools, "mona", [mug]) == ("shop", 2)
+    assert shop.registry.aliases("shop")["candidate"] == "3"
+    assert holds(shop.ledger)
+
+
+def test_who_has_no_key_cannot_make_a_version(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    mug = shop.approved("mug")
+    monkeypatch.setattr("governance.workflow.packages.signer_of", lambda *_: None)
+    calls = list(shop.registry.calls)
+    with pytest.raises(RefusedError, match="'mona' has no signing key here"):
+        versions.apply(shop.tools, "mona", [mug])
+    assert shop.registry.calls == calls
