@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from governance.digests import load_json
-from governance.errors import ConflictError, RefusedError
+from governance.errors import ConflictError, InvalidInputError, RefusedError
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import policy_facts
@@ -11,7 +11,7 @@ from governance.ledger.lookup import every, model_names
 from governance.ledger.rules import current
 from governance.ledger.tables import Actor, PolicyRecord
 from governance.ledger.types import now
-from governance.policy import Policy, helpless
+from governance.policy import Policy, helpless, stored_policy
 from governance.states import Role
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import check_reason, require
@@ -54,8 +54,25 @@ def adopt(ledger: Ledger, actor: str, policy: Policy, reason: str) -> Policy:
         return before
 
 
+def check_readable(policy: Policy) -> None:
+    """Make sure that what is stored is read as the same policy.
+
+    Raises:
+        InvalidInputError: it is not: no file of a policy can take a default limit away, only widen it.
+    """
+    if stored_policy(policy.to_json()) != policy:
+        raise InvalidInputError(
+            "a limit that has a default cannot be left out of a policy; 1 is the widest there is"
+        )
+
+
 def enact(session: Session, actor: str, policy: Policy, reason: str) -> None:
-    """Record a policy in a transaction."""
+    """Record a policy in a transaction.
+
+    Raises:
+        InvalidInputError: what is stored would be read as another policy.
+    """
+    check_readable(policy)
     record = PolicyRecord(
         digest=policy.digest, content=policy.to_json(), adopted_by=actor, adopted_at=now()
     )

@@ -375,3 +375,12 @@ def test_the_policy_says_which_alias_is_production(
     release.roll_back(ledger, registry, "mona", None, 1, "a test")
     assert registry.aliases("shop")["live"] == "1"
     assert holds(ledger)
+
+
+def test_a_policy_that_would_be_read_as_another_one_is_refused(shop: Shop) -> None:
+    before = dump(shop.ledger)
+    with pytest.raises(InvalidInputError, match="cannot be left out"):
+        policies.adopt(shop.ledger, "ada", Policy(Gates(None)), "no limit at all")
+    with shop.ledger.read() as session:
+        assert current(session)[0].gates.max_forget_accuracy is not None
+    assert dump(shop.ledger) == before

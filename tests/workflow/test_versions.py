@@ -22,7 +22,7 @@ from governance.policy import Gates
 from governance.unlearning import composition
 from governance.unlearning.projector import digest_tensor
 from governance.unlearning.recipe import Recipe
-from governance.workflow import prepare, publish, release, requests, versions
+from governance.workflow import departures, prepare, publish, release, requests, versions
 from tests.workflow.helpers import (
     actions,
     active,
@@ -298,10 +298,14 @@ def test_a_first_candidate_that_was_refused_leaves_no_alias(
 def test_an_export_that_cannot_be_recorded_does_not_leave_the_house(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(*args: object) -> None:
-        raise OSError("disk full")
+    append = departures.append
 
-    monkeypatch.setattr(versions, "append", broken)
+    def broken(session: Any, actor: str, action: str, *rest: Any) -> Any:
+        if action == departures.EXPORTED:
+            raise OSError("disk full")
+        return append(session, actor, action, *rest)
+
+    monkeypatch.setattr(departures, "append", broken)
     with pytest.raises(OSError, match="disk full"):
         versions.export(shop.tools, "otto", None, 1, tmp_path / "out", tmp_path / "departures")
     assert list(tmp_path.glob("out*")) == []
