@@ -27,6 +27,7 @@ class CardRequest:
         method, strength: of its edit.
         verdict: what its evaluation on its own showed, in words.
         break_glass: whether it was approved without four eyes and quorum.
+        overridden: names of the gates that it failed and that somebody set aside when it was approved.
     """
 
     number: int
@@ -35,6 +36,7 @@ class CardRequest:
     strength: float
     verdict: str
     break_glass: bool
+    overridden: tuple[str, ...] = ()
 
 
 def model_card(
@@ -105,6 +107,11 @@ def _unlearned(requests: Sequence[CardRequest]) -> str:
     broken = [str(request.number) for request in requests if request.break_glass]
     if broken:
         table += f"\n\n**Break glass:** approved without four eyes and quorum: {', '.join(broken)}."
+    spite = [f"{r.number} ({', '.join(r.overridden)})" for r in requests if r.overridden]
+    if spite:
+        table += (
+            f"\n\n**Override:** approved although a gate of the policy failed: {', '.join(spite)}."
+        )
     return table
 
 

@@ -16,7 +16,7 @@ from governance.evidence.artifact import SignedModel, sign_directory, verify_dir
 from governance.ledger.database import Session
 from governance.ledger.events import no_key
 from governance.ledger.identity import text_digests
-from governance.ledger.lookup import find_request, newest_events
+from governance.ledger.lookup import find_request, newest_events, overrides_of_request
 from governance.ledger.signers import signer_of
 from governance.ledger.tables import ModelVersion, ProjectorRecord
 from governance.registry import Artifacts, Registry
@@ -124,6 +124,9 @@ def card_requests(
         request, used = find_request(session, number), projector.recipe["hyperparameters"]
         targets = [Target(target.label, target.domain) for target in request.targets]
         decisions = [d for d in request.decisions if d.projector_id == projector.id]
+        overrides = [
+            o for o in overrides_of_request(session, request) if o.about == projector.digest
+        ]
         found.append(
             CardRequest(
                 number,
@@ -132,6 +135,7 @@ def card_requests(
                 used["strength"],
                 load_json(projector.report.content)["verdict"],
                 any(decision.break_glass for decision in decisions),
+                tuple(dict.fromkeys(gate["name"] for row in overrides for gate in row.gates)),
             )
         )
     return found

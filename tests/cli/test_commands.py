@@ -190,7 +190,7 @@ def test_an_approver_sees_the_figures_and_what_is_not_gated(filed: Path, cli: Cl
     cli("request", "prepare", "1", "--strength", "0.5", "--actor", "mona")
     shown = cli("request", "show", "1").out
     assert "Accuracy on eval" in shown
-    assert "Forget accuracy is not gated at strength 0.5" in shown
+    assert "What is left of it is not gated at strength 0.5" in shown
     record = cli("request", "show", "1", "--json").json
     assert record["report"]["projector_digest"] == record["projector"]["digest"]
 

@@ -30,7 +30,9 @@ def card(license_: str | None = None, repository: str | None = None, scope: str 
         "base_weights_digest": DIGEST, "labels_digest": DIGEST, "active_requests": [7],
         "sides": ["image"], "source": Source("ViT-B-32", "tag", license=license_).to_dict(),
     }  # fmt: skip
-    request = CardRequest(7, scope, "redirect", 0.9, "Suppressed in zero-shot use.", True)
+    request = CardRequest(
+        7, scope, "redirect", 0.9, "Suppressed in zero-shot use.", True, ("retain drop",)
+    )
     return model_card(facts, "ViT-B-32 (tag)", repository, [request], [REPORT], "Load it.")
 
 
@@ -53,7 +55,8 @@ def test_what_a_card_says() -> None:
     text = card()
     assert ModelCard(text).data.license == "unknown"
     assert "The licence of the base model is unknown" in text
-    for words in ("| 7 | dog | redirect | 0.9 |", "Break glass", "75.0% (30.0% to 95.0%, 4 images)",
+    for words in ("| 7 | dog | redirect | 0.9 |", "Break glass", "a gate of the policy failed: 7 (retain drop).",
+                  "75.0% (30.0% to 95.0%, 4 images)",
                   "no image", "It deletes nothing", "on its own: Suppressed", "Load it.", DIGEST):  # fmt: skip
         assert words in text
 

@@ -37,6 +37,7 @@ from governance.workflow import (
     requests,
     versions,
 )
+from governance.workflow.packages import card_contents
 from governance.workflow.tools import Tools
 from tests.fakes import FakeRegistry
 from tests.policies import GUARDED, OPEN
@@ -111,6 +112,7 @@ def test_an_override_is_in_event_and_tables_and_shown_for_ever(shop: Shop) -> No
         events = [
             load_json(e.payload) for e in stream(session) if "override" in load_json(e.payload)
         ]
+        _, (told,), _ = card_contents(session, version)
     assert kept == [(number, "ada", WHY), (None, "ada", "the court again")]
     assert [[entry["reason"] for entry in entries] for entries in shown] == [
         [WHY],
@@ -120,6 +122,7 @@ def test_an_override_is_in_event_and_tables_and_shown_for_ever(shop: Shop) -> No
     assert [event["override"]["reason"] for event in events] == [WHY, "the court again"]
     failing = [gate for gate in events[0]["gates"] if not gate["passed"]]
     assert failing == events[0]["override"]["gates"] != []
+    assert told.overridden == tuple(dict.fromkeys(gate["name"] for gate in failing))
     for page in pages:
         assert WHY in page
         assert "ada let request 1 pass" in page
