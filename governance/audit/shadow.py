@@ -74,7 +74,7 @@ def _override_owner(override: Override) -> str:
     if (override.request_id is None) is (override.version_id is None):
         return "not exactly one thing"
     if override.request_id is not None:
-        return f"request:{override.request.id}" if override.request else "a missing request"
+        return f"request:{override.request_id}"
     version = override.version
     return f"version:{version.model.name}/{version.number}" if version else "a missing version"
 
@@ -138,7 +138,7 @@ _KINDS = {
     "overrides": _Kind(
         Override, _override_owner, facts.override_facts, lambda o: f"override {o.id}",
         lambda owner: f"an override of {owner.replace(':', ' ')}",
-        (with_its(Override.request), with_its(Override.version, ModelVersion.model)),
+        (with_its(Override.version, ModelVersion.model),),
     ),
     "evaluation_reports": _Kind(
         Report, _report_owner, _report_facts, lambda r: f"report {r.id}",
