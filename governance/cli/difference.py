@@ -52,6 +52,7 @@ def _moved(drift: Mapping[str, Any]) -> str:
 def _print_figures(measured: Mapping[str, Any]) -> None:
     figures = measured["figures"]
     moved = [f for f in figures if f["change"] is None or abs(f["change"]) >= _SMALL]
+    moved.sort(key=lambda f: f["figure"].count("."))  # what sums up comes first
     rows = [
         (f["figure"], *(_number(f[key]) for key in ("from", "to")), _number(f["change"], "+"))
         for f in moved

@@ -17,8 +17,8 @@ from governance.unlearning.targets import Target, describe_all
 Side = tuple[dict[str, Any], str]
 """A report, and its side that is about the version: ``after``, or ``before`` for the base model."""
 
-_COUNTS = "counts"
-"""Name of the intervals and numbers of samples beside figures, which are no figures of their own."""
+_NO_FIGURES = frozenset({"counts", "n", "correct", "low", "high"})
+"""Numbers of samples and ends of intervals, which stand beside figures."""
 
 
 def version_difference(
@@ -157,7 +157,9 @@ def _figures(report: Mapping[str, Any], side: str) -> Iterator[tuple[str, float]
 
 def _numbers(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in values.items():
-        if isinstance(value, Mapping) and name != _COUNTS:
+        if name in _NO_FIGURES:
+            continue
+        if isinstance(value, Mapping):
             yield from _numbers(f"{prefix}{name}.", value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", value

@@ -30,6 +30,7 @@ def test_the_usual_path_of_one_case(prepared: Path, cli: Cli, tmp_path: Path) ->
     assert "version 2 of 'shop' is served, not version 1" in said
     rolled = cli(*back, "--json")
     assert "Recognisable again: " in rolled.err
+    assert "%|" not in rolled.err  # no progress bar where there is no terminal
     assert rolled.json["reinstated_requests"] == [1]
     assert rolled.json["digest"] == listed[0]["digest"]
     verified = cli("audit", "verify", "--json").json
