@@ -61,6 +61,8 @@ def test_requests_figures_and_matrices(shop: Shop) -> None:
     assert found["drift"]["text"]["rank"] == 0
     (on,) = found["metrics"]
     figures = {entry["figure"]: entry for entry in on["figures"]}
+    assert "overall.neighbours.value" in figures
+    assert not {name.rpartition(".")[2] for name in figures} & {"n", "correct", "low", "high"}
     for name in ("forget_accuracy", "retain_accuracy"):
         was, became = (version_report(shop.ledger, number)["after"][name] for number in (2, 4))
         assert figures[name] == {
