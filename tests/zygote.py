@@ -122,8 +122,9 @@ def _text(path: Path) -> str:
 
 def _serve() -> None:
     """Fork for every line on standard input; answer with the child's number and how it ended."""
+    import mlflow.store.artifact.artifact_repo
     import mlflow.store.model_registry.sqlalchemy_store
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import mlflow.store.tracking.sqlalchemy_store
 
     import governance.audit.verify
     import governance.clip.encode
@@ -137,6 +138,9 @@ def _serve() -> None:
     import governance.workflow.release
     import governance.workflow.versions  # noqa: F401
 
+    # Artifacts are copied by several threads, so that the same command would not die at the same write.
+    repository = mlflow.store.artifact.artifact_repo.ArtifactRepository
+    repository.max_workers = property(lambda _: 1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         request = json.loads(line)
