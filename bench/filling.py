@@ -1,5 +1,6 @@
 """Ledgers of any size: what the verbs record, many steps to a transaction, and logs lengthened in batches."""
 
+import tempfile
 import time
 from base64 import b64encode
 from collections import deque
@@ -26,6 +27,7 @@ from governance.ledger.events import Entry, append, entries, entry, head, signed
 from governance.ledger.facts import projector_facts, report_facts, version_facts
 from governance.ledger.identity import factors_digest, text_digests, version_digest
 from governance.ledger.intents import VERSION
+from governance.ledger.judgement import judge_version
 from governance.ledger.lookup import find_model, find_request, find_version, newest_version
 from governance.ledger.rules import production
 from governance.ledger.tables import (
@@ -56,6 +58,7 @@ from governance.workflow import (
     versions,
 )
 from governance.workflow.aliases import subject_of, take_alias
+from governance.workflow.gates import serving
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 
@@ -110,10 +113,21 @@ class Shelf:
 
     aliased: dict[str, str] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    files: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def log_run(self, model: str, key: str, name: str, artifacts: Artifacts) -> str:
         """See `governance.registry.Registry.log_run`."""
-        return digest_json([model, key])[7:39]
+        run_id = digest_json([model, key])[7:39]
+        with tempfile.TemporaryDirectory() as directory:
+            artifacts.write(Path(directory))
+            files = {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+        self.files[run_id] = files
+        return run_id
+
+    def fetch(self, run_id: str, dest: Path) -> None:
+        """See `governance.registry.Registry.fetch`."""
+        for name, data in self.files[run_id].items():
+            (dest / name).write_bytes(data)
 
     def register(
         self, model: str, key: str, number: int, name: str, artifacts: Artifacts
@@ -343,8 +357,10 @@ class _Filling:
             if action is Action.REINSTATE:
                 step["reason"] = "asked for by mistake"
             advance(session, find_request(session, moved), action, "mona", step)
-            for alias in [CANDIDATE, *([production(session)] if serve else [])]:
-                take_alias(session, "mona", model, alias, version, {})
+            take_alias(session, "mona", model, CANDIDATE, version, {})
+            if serve:
+                judged = serving(version, judge_version(session, version), None)
+                take_alias(session, "mona", model, production(session), version, judged)
 
     def _promote(self, number: int) -> None:
         release.promote(self._ledger, self._tools.registry, "mona", None, number)

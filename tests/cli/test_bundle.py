@@ -36,7 +36,8 @@ def test_a_case_leaves_the_house_and_is_checked(prepared: Path, cli: Cli, tmp_pa
 
 def test_both_sides_are_checked(filed: Path, cli: Cli, tmp_path: Path) -> None:
     cli("request", "prepare", "1", "--both-sides", "--actor", "mona")
-    cli("request", "approve", "1", "--actor", "dmitri")
+    # With both sides changed, a quarter of the mugs of the embedded model is still recognised.
+    cli("request", "approve", "1", "--override", "--reason", "a test", "--actor", "ada")
     cli("request", "apply", "1", "--actor", "mona")
     cli("audit", "export", "--all", "-o", tmp_path / "case.zip", "--actor", "ada")
     checked = cli("audit", "check-bundle", tmp_path / "case.zip", "--json").json
