@@ -119,11 +119,11 @@ def test_a_decision_by_the_person_who_filed_is_found(full: Ledger) -> None:
     filed["texts"] = []
     prepared = payload_of(full, "request.prepared", "request:3")
     prepared["projector"]["prepared_by"] = "ada"
+    said = decision(full, "ada")  # reads the ledger, and would wait for the locks of the attack
 
     def forge_all(connection: Connection) -> int:
         forge(connection, "ada", "request.filed", "request:99", filed, admin)
         forge(connection, "ada", "request.prepared", "request:99", prepared, admin)
-        said = decision(full, "ada")
         return forge(connection, "ada", "request.endorsed", "request:99", said, admin)
 
     last = attack(full, forge_all)
