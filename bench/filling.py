@@ -4,7 +4,7 @@ import tempfile
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,14 +28,19 @@ from governance.ledger.facts import projector_facts, report_facts, version_facts
 from governance.ledger.identity import factors_digest, text_digests, version_digest
 from governance.ledger.intents import VERSION
 from governance.ledger.judgement import judge_version
-from governance.ledger.lookup import find_model, find_request, find_version, newest_version
+from governance.ledger.lookup import (
+    find_dataset,
+    find_model,
+    find_request,
+    find_version,
+    newest_version,
+)
 from governance.ledger.rules import production
 from governance.ledger.tables import (
     ActorKey,
     Event,
     ModelVersion,
     ProjectorRecord,
-    Report,
     Request,
     TreeNode,
     VersionMember,
@@ -59,6 +64,7 @@ from governance.workflow import (
 )
 from governance.workflow.aliases import subject_of, take_alias
 from governance.workflow.gates import serving
+from governance.workflow.measure import EvalSet, read_eval_set, store_report
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 
@@ -221,10 +227,12 @@ class _Filling:
         self._filed = 0
         self._active: deque[int] = deque()
         self._labels: tuple[str, ...] = ()
+        self._on: EvalSet
 
     def run(self) -> None:
         with self._ledger.read() as session:
             labels = find_model(session, MODEL).labels["classes"]
+            self._on = read_eval_set(find_dataset(session, None))
         self._labels = tuple(labels[:2])
         for number in (self._file(), self._file()):
             prepare.prepare(self._tools, "mona", number, None, Recipe())
@@ -278,7 +286,7 @@ class _Filling:
             session.add(record)
             session.flush()
             content = load_json(like.report.content) | {"request": number}
-            report = _report(session, "prepare", like.report, content, projector_id=record.id)
+            report = store_report(session, "prepare", self._on, content, projector_id=record.id)
             payload = {
                 "method": record.recipe["hyperparameters"]["method"],
                 "strength": record.recipe["hyperparameters"]["strength"],
@@ -346,7 +354,7 @@ class _Filling:
                     for request in self._active
                 ],
             }
-            report = _report(session, "version", first, content, version_id=version.id)
+            report = store_report(session, "version", self._on, content, version_id=version.id)
             registered = {
                 "intent": intent,
                 "version": version_facts(version),
@@ -364,22 +372,6 @@ class _Filling:
 
     def _promote(self, number: int) -> None:
         release.promote(self._ledger, self._tools.registry, "mona", None, number)
-
-
-def _report(
-    session: Session, purpose: str, like: Report, content: Mapping[str, Any], **owner: int
-) -> Report:
-    report = Report(
-        purpose=purpose,
-        dataset_id=like.dataset_id,
-        content=canonical_json(dict(content)),
-        digest=digest_json(dict(content)),
-        created_at=now(),
-        **owner,
-    )
-    session.add(report)
-    session.flush()
-    return report
 
 
 def lengthen(

@@ -60,9 +60,9 @@ def _consider(
     invocation: Invocation, model: str | None, to: int | None, drop: int | None
 ) -> dict[str, Any]:
     from governance.ledger.lookup import find_request
-    from governance.ledger.rules import served_version
     from governance.reports.records import request_record
     from governance.states import Action
+    from governance.workflow.aliases import served_number
     from governance.workflow.release import consider
     from governance.workflow.transition import check_action
 
@@ -73,8 +73,7 @@ def _consider(
         else:
             request = find_request(session, drop)
             check_action(request, Action.REINSTATE)
-            row = served_version(session, request.model)
             name, number, lost = request.model.name, None, [drop]
-            served = None if row is None else row.number
+            served = served_number(session, request.model)
         back = [request_record(find_request(session, number)) for number in lost]
     return {"model": name, "served": served, "to": number, "recognisable_again": back}

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from governance.errors import NotFoundError, RefusedError
+from governance.errors import NotFoundError
 from governance.evidence.note import Checkpoint
 from governance.ledger.database import Session
-from governance.ledger.events import append, head_now, no_key
+from governance.ledger.events import append, head_now
 from governance.ledger.facts import checkpoint_facts
-from governance.ledger.signers import signer_of
+from governance.ledger.signers import signing_key
 from governance.ledger.tables import CheckpointRecord, Event
 from governance.ledger.tree import root
 
@@ -43,9 +43,7 @@ def take(session: Session, actor: str) -> CheckpointRecord:
     Raises:
         RefusedError: the actor has no key here that the ledger knows and that is valid.
     """
-    key = signer_of(session, actor)
-    if key is None:
-        raise RefusedError(no_key(actor))
+    key = signing_key(session, actor)
     size, _, time = head_now(session)
     log = origin(session)
     signed = Checkpoint(log, size, root(session, size), time)

@@ -16,11 +16,11 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
-from governance.errors import GovernanceError, IntegrityError, RefusedError
+from governance.errors import GovernanceError, IntegrityError
 from governance.ledger.clock import CLOCK, present
 from governance.ledger.database import APPENDED, decoded, translated
 from governance.ledger.guards import GENESIS
-from governance.ledger.signers import signer_of
+from governance.ledger.signers import signing_key
 from governance.ledger.tables import Event
 from governance.ledger.tree import grow
 from governance.telemetry import Appended
@@ -192,14 +192,14 @@ def append(
         RefusedError: the actor has no key here that the ledger knows and that is valid.
     """
     session.flush()  # what follows goes past the unit of work, which would take most of the time
+    key = None
     try:
-        key = signer_of(session, actor)
+        key = signing_key(session, actor)
     except GovernanceError:
-        if not action.endswith(REFUSED):  # a key file that cannot be read is why it was refused
+        if not action.endswith(
+            REFUSED
+        ):  # that there is none, or none that can be read, is why it was refused
             raise
-        key = None
-    if key is None and not action.endswith(REFUSED):
-        raise RefusedError(no_key(actor))
     last, prev_digest, at = head_now(session)
     seq = last + 1
     content = canonical_json(dict(payload))
@@ -226,15 +226,6 @@ def append(
     intent = row.digest if action.endswith(INTENDED) else payload.get("intent")
     session.info.setdefault(APPENDED, []).append(Appended(seq, action, subject, intent))
     return row
-
-
-def no_key(actor: str) -> str:
-    """Why somebody cannot act."""
-    return (
-        f"actor {actor!r} has no signing key here that the ledger knows and that is valid; put the "
-        "key file into the workspace's keys directory, name it with GOVERNANCE_KEY_FILE, or get a "
-        "new one with `governance actor rotate-key`"
-    )
 
 
 def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:

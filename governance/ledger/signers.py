@@ -37,6 +37,22 @@ def signer_of(session: Session, actor: str) -> "SigningKey | None":
     return known[actor]
 
 
+def signing_key(session: Session, actor: str) -> "SigningKey":
+    """The key of `signer_of`, where there must be one.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    key = signer_of(session, actor)
+    if key is None:
+        raise RefusedError(
+            f"actor {actor!r} has no signing key here that the ledger knows and that is valid; put the "
+            "key file into the workspace's keys directory, name it with GOVERNANCE_KEY_FILE, or get a "
+            "new one with `governance actor rotate-key`"
+        )
+    return key
+
+
 class KeyMaker:
     """Makes a key pair for somebody, and takes it back if the ledger does not accept it.
 

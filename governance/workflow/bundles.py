@@ -7,12 +7,12 @@ from pathlib import Path
 
 from governance.audit.bundle import Signer, build
 from governance.audit.bundle_contents import Scope
-from governance.errors import InvalidInputError, RefusedError
+from governance.errors import InvalidInputError
 from governance.ledger.checkpoints import take
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import append, no_key
+from governance.ledger.events import append
 from governance.ledger.lookup import find_model, find_request, find_version
-from governance.ledger.signers import signer_of
+from governance.ledger.signers import signing_key
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
 
@@ -95,7 +95,4 @@ def _found(session: Session, scope: Scope) -> Scope:
 
 
 def _signer(session: Session, actor: str) -> Signer:
-    key = signer_of(session, actor)
-    if key is None:
-        raise RefusedError(no_key(actor))
-    return Signer(actor, key)
+    return Signer(actor, signing_key(session, actor))

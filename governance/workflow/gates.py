@@ -79,10 +79,11 @@ def said(override: Override | None) -> dict[str, Any]:
 
 
 def _refusal(subject: Request | ModelVersion, failing: Sequence[Gate]) -> str:
-    words = [gate.describe() for gate in failing]
-    for gate in failing:
-        if gate.value is None:
-            words[failing.index(gate)] += f"; it needs {NEEDS[gate.name]}: {_command(subject)}"
+    needs = "; it needs {}: " + _command(subject)
+    words = (
+        gate.describe() + (needs.format(NEEDS[gate.name]) if gate.value is None else "")
+        for gate in failing
+    )
     return (
         f"{_name(subject)} fails {'; '.join(words)} (the limits are those of the policy; see "
         "`governance policy show`)"

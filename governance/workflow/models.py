@@ -14,6 +14,7 @@ from governance.ledger.identity import version_digest
 from governance.ledger.lookup import check_free, find_model
 from governance.ledger.names import check_name
 from governance.ledger.rules import production
+from governance.ledger.signers import signing_key
 from governance.ledger.tables import Alias, Model, ModelVersion
 from governance.ledger.types import now
 from governance.serving.contents import Identity
@@ -25,7 +26,6 @@ from governance.workflow.packages import (
     package,
     served_card,
     signed_artifacts,
-    signing_key,
 )
 from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import canonical_json, load_json
-from governance.errors import IntegrityError, NotFoundError, RefusedError
+from governance.errors import IntegrityError, NotFoundError
 from governance.evidence.artifact import SignedModel, sign_directory, verify_directory
 from governance.ledger.database import Session
-from governance.ledger.events import no_key
 from governance.ledger.identity import text_digests
 from governance.ledger.lookup import find_request, newest_events, overrides_of_request
-from governance.ledger.signers import signer_of
 from governance.ledger.tables import ModelVersion, ProjectorRecord
 from governance.registry import Artifacts, Registry
 from governance.reports.card import CardRequest, model_card
@@ -101,18 +99,6 @@ def package(
         },
         finish=finish,
     )
-
-
-def signing_key(session: Session, actor: str) -> "SigningKey":
-    """The key with which an actor signs artifacts.
-
-    Raises:
-        RefusedError: there is no valid one at hand.
-    """
-    key = signer_of(session, actor)
-    if key is None:
-        raise RefusedError(no_key(actor))
-    return key
 
 
 def card_requests(

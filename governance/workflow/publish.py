@@ -23,6 +23,7 @@ from governance.ledger.lookup import (
     newest_version,
     versions,
 )
+from governance.ledger.signers import signing_key
 from governance.ledger.tables import Model, ModelVersion, Override, VersionMember
 from governance.ledger.types import now
 from governance.policy import CANDIDATE
@@ -41,7 +42,6 @@ from governance.workflow.packages import (
     package,
     served_card,
     signed_artifacts,
-    signing_key,
 )
 from governance.workflow.prepare import flat_metrics
 from governance.workflow.tools import Tools

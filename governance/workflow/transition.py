@@ -7,10 +7,10 @@ from typing import Any
 
 from governance.errors import ConflictError, InvalidInputError, RefusedError
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import append, no_key
+from governance.ledger.events import append
 from governance.ledger.lookup import find_actor, find_request
 from governance.ledger.rules import current
-from governance.ledger.signers import signer_of
+from governance.ledger.signers import signing_key
 from governance.ledger.tables import Actor, Request
 from governance.states import Action, Role, State, next_state
 
@@ -104,8 +104,7 @@ def require(session: Session, name: str, permission: str) -> Actor:
         raise RefusedError(
             f"actor {name!r} has the role {', '.join(actor.roles)}; {permission} needs {needed}"
         )
-    if signer_of(session, name) is None:
-        raise RefusedError(no_key(name))
+    signing_key(session, name)
     return actor
 
 

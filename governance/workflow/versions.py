@@ -11,7 +11,7 @@ from governance.evidence.artifact import read_signature, sign_directory
 from governance.evidence.keys import SigningKey
 from governance.ledger import arrays
 from governance.ledger.database import Session
-from governance.ledger.events import append, no_key
+from governance.ledger.events import append
 from governance.ledger.facts import report_facts
 from governance.ledger.identity import named_sides
 from governance.ledger.judgement import Judgement, judge_planned, judge_version
@@ -24,7 +24,7 @@ from governance.ledger.lookup import (
     find_version,
 )
 from governance.ledger.rules import production, served_version
-from governance.ledger.signers import signer_of
+from governance.ledger.signers import signing_key
 from governance.ledger.tables import ModelVersion, Request
 from governance.policy import CANDIDATE
 from governance.serving.contents import CARD
@@ -269,9 +269,7 @@ def export(
         projector = arrays.load_projector(session, version)
         text = arrays.load_text(session, version)
         name, digest, weights_digest = model.name, version.digest, version.weights_digest
-        key = signer_of(session, actor)
-        if key is None:
-            raise RefusedError(no_key(actor))
+        key = signing_key(session, actor)
         facts = version_identity(version)
         signed_name, subject = export_name(version), subject_of(name, number)
         broken = [member.request_id for member in version.members if broke_glass(member)]

@@ -17,6 +17,7 @@ from governance.errors import (
     RefusedError,
     UnavailableError,
 )
+from governance.ledger import signers
 from governance.ledger.lookup import find_model, find_request, find_version
 from governance.policy import Gates
 from governance.unlearning import composition
@@ -421,7 +422,15 @@ def test_artifacts_that_mlflow_keeps_wrongly_are_not_recorded(shop: Shop) -> Non
 
 def test_who_has_no_key_cannot_make_a_version(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     mug = shop.approved("mug")
-    monkeypatch.setattr("governance.workflow.packages.signer_of", lambda *_: None)
+
+    def without(*args: Any) -> Any:
+        with monkeypatch.context() as lost:
+            lost.setattr(signers, "signer_of", lambda *_: None)
+            return signers.signing_key(*args)
+
+    monkeypatch.setattr(
+        publish, "signing_key", without
+    )  # it is lost after everything else was allowed
     calls = list(shop.registry.calls)
     with pytest.raises(RefusedError, match="'mona' has no signing key here"):
         versions.apply(shop.tools, "mona", [mug])
