@@ -1,6 +1,7 @@
 """Loading an open_clip model with everything that its state dict does not say."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -255,17 +256,21 @@ def _config(model_cfg: dict[str, Any], text: TextFiles, module: nn.Module) -> di
     return {"model_cfg": model_cfg | {"text_cfg": text_cfg}, "preprocess_cfg": preprocess}
 
 
+# What is switched off is the whole process's: two threads in it at once would put back what the other had set.
+_silence = threading.Lock()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep open_clip's chatter off the user's terminal; what matters becomes an error of ours."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with _silence, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        previous = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
             yield
-    finally:
-        logging.disable(previous)
+        finally:
+            logging.disable(previous)
 
 
 def no_grad_features(module: nn.Module, images: Tensor) -> Tensor:

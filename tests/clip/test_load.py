@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from governance.clip import load as load_module
 from governance.clip.load import ClipModel, load_model
 from governance.clip.source import CONFIG_NAME, WEIGHTS_NAME, Source
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError, UnavailableError
@@ -170,6 +172,31 @@ def test_loading_is_quiet_and_leaves_logging_as_it_was(
         load_model(vit.source)
     assert (shown, caplog.records) == ([], [])
     assert capfd.readouterr() == ("", "")
+    assert logging.root.manager.disable == before
+
+
+def test_loading_in_two_threads_leaves_logging_as_it_was(
+    vit: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = logging.root.manager.disable
+    second_is_in, first_is_out = threading.Event(), threading.Event()
+    create, order = load_module._create, iter(("first", "second"))
+
+    def slow(*given: Any) -> Any:
+        # Who let both in at once would see the first leave while the second has yet to.
+        if next(order) == "first":
+            thread.start()
+            second_is_in.wait(0.3)
+        else:
+            second_is_in.set()
+            first_is_out.wait(10)
+        return create(*given)
+
+    monkeypatch.setattr(load_module, "_create", slow)
+    thread = threading.Thread(target=load_model, args=(vit.source,))
+    load_model(vit.source)
+    first_is_out.set()
+    thread.join()
     assert logging.root.manager.disable == before
 
 
