@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -181,14 +182,21 @@ def _reading(
             some = [found for chunk in islice(entries(session), 40) for found in chunk]
         _, hashes = timed(partial(_hashes, [entry_of(found).encode() for found in some]))
         signed = min(count, _SIGNED)
-        _, openssl = timed(_openssl())
+        openssl = _openssl()
+        _, alone = timed(lambda: openssl(_CHECKS))
+        together = _waited(lambda: _on_every_processor(openssl, _CHECKS))
         signatures = _waited(lambda: _signatures(ledger, signed))
         whole = _waited(lambda: verify(ledger))
     row, rate = bare / count, 1 / count
     return [
         ("nothing: rows are read", 1 / row, 1.0),
         ("nothing: three hashes an event", len(some) / hashes, hashes / len(some) / row),
-        ("nothing: one signature after the other", _CHECKS / openssl, openssl / _CHECKS / row),
+        ("nothing: one signature after the other", _CHECKS / alone, alone / _CHECKS / row),
+        (
+            "nothing: signatures on every processor, in waiting time",
+            _CHECKS / together,
+            together / _CHECKS / row,
+        ),
         ("digests, links, times, tree", count / chain, chain * rate / row),
         ("and signatures, in waiting time", signed / signatures, signatures / signed / row),
         ("everything: `audit verify`, in waiting time", count / whole, whole * rate / row),
@@ -217,17 +225,23 @@ def _hashes(texts: list[bytes]) -> None:
         node_hash(found, found)
 
 
-def _openssl() -> Callable[[], None]:
-    """Checks one signature of an event's size many times, one after the other."""
+def _openssl() -> Callable[[int], None]:
+    """Checks one signature of an event's size so many times, one after the other."""
     key = SigningKey.generate()
     content = b"x" * 500
     signature = key.sign(content)
 
-    def work() -> None:
-        for _ in range(_CHECKS):
+    def work(count: int) -> None:
+        for _ in range(count):
             key.public.verify(content, signature)
 
     return work
+
+
+def _on_every_processor(work: Callable[[int], None], count: int) -> None:
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, [count // workers] * workers))
 
 
 def _file(ledger: Ledger, place: Path) -> int:

@@ -18,6 +18,7 @@ from governance.cli.context import (
     progress_bar,
     table,
 )
+from governance.cli.remeasure import remeasure
 from governance.digests import short
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -32,6 +33,9 @@ _SEQ = click.IntRange(1, 2**53 - 1)
 @common
 def audit() -> None:
     """The event log, its verification, and bundles of evidence."""
+
+
+audit.add_command(remeasure)
 
 
 @audit.command()

@@ -12,7 +12,7 @@ from governance.ledger.identity import named_sides, text_digests, version_digest
 from governance.ledger.judgement import kind_of
 from governance.ledger.lookup import active_requests, newest_version
 from governance.ledger.rules import current
-from governance.ledger.tables import Dataset, Model, Request
+from governance.ledger.tables import Dataset, Model, ModelVersion, Request
 from governance.reports.card import CardRequest
 from governance.serving.contents import Identity
 from governance.unlearning.assessment import attacks, overall
@@ -159,6 +159,36 @@ def read_plan(
         guards=read_guards(session),
         datasets=[read_eval_set(session.get_one(Dataset, number)) for number in wanted],
         card=card_requests(session, held),
+    )
+
+
+def read_measured(
+    session: Session,
+    version: ModelVersion,
+    reinstated: Sequence[Member],
+    attacked: frozenset[int],
+    guards: list[EvalSet],
+) -> Measured:
+    """A version that exists, to be measured.
+
+    Args:
+        session: where to read.
+        version: the version.
+        reinstated: requests that left it, if they are to be measured too.
+        attacked: requests that are to be attacked.
+        guards: data sets of classes that no fit mentions.
+    """
+    model = version.model
+    return Measured(
+        model=model.name,
+        number=version.number,
+        base=base_model(model),
+        bank=arrays.load_bank(session, model),
+        logit_scale=model.logit_scale,
+        members=[read_member(session, m.request_id, m.projector) for m in version.members],
+        reinstated=list(reinstated),
+        attacked=attacked,
+        guards=guards,
     )
 
 

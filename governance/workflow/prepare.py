@@ -52,8 +52,19 @@ TEXT_ONLY = Wanted()
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What a measurement of one request needs, read in one transaction."""
+class Task:
+    """What a measurement of one request needs, read in one transaction.
+
+    Attributes:
+        request: number of the request.
+        model: name of the base model.
+        base, bank, logit_scale: what is needed to embed and to classify.
+        bank_digests: of the prompt bank's rows.
+        targets: what is forgotten.
+        others: active requests that it is measured together with.
+        dataset: where it is measured.
+        guards: data sets of classes that no fit mentions.
+    """
 
     request: int
     model: str
@@ -121,7 +132,7 @@ def prepare(
     used = capacity(task.bank, task.targets, projector)
     check_capacity(used)
     digest = projector_digest(full_recipe, projector.digest)
-    content = _measure(tools, task, digest, edit, projector, composition.text, used)
+    content = measure_request(tools, task, digest, edit, projector, composition.text, used)
     content["residual"] = residual
     report_digest = digest_json(content)
     factors = factor_tensors(projector, composition.text)
@@ -202,7 +213,7 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
         projector = arrays.load_projector(session, record)
         text = arrays.load_text(session, record)
     used = capacity(task.bank, task.targets, projector)
-    content = _measure(tools, task, digest, edit, projector, text, used)
+    content = measure_request(tools, task, digest, edit, projector, text, used)
     with tools.ledger.write() as session:
         require(session, actor, "request.evaluate")
         request = find_request(session, request_id)
@@ -225,37 +236,62 @@ def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _read_task(session: Session, request: Request, dataset: str | None) -> _Task:
-    model: Model = request.model
-    others = [other for other in active_requests(session, model) if other.id != request.id]
-    targets = tuple(Target(target.label, target.domain) for target in request.targets)
+def _read_task(session: Session, request: Request, dataset: str | None) -> Task:
+    others = [o for o in active_requests(session, request.model) if o.id != request.id]
     measured = read_eval_set(find_dataset(session, dataset))
+    task = read_task(
+        session, request, read_members(session, others), measured, read_guards(session)
+    )
     # Checked here, before prototypes are synthesised, which can take minutes.
-    check_targets_measured([(item.label, item.domain) for item in measured.manifest.items], targets)
-    return _Task(
+    check_targets_measured(
+        [(item.label, item.domain) for item in measured.manifest.items], task.targets
+    )
+    return task
+
+
+def read_task(
+    session: Session,
+    request: Request,
+    others: list[Member],
+    dataset: EvalSet,
+    guards: list[EvalSet],
+) -> Task:
+    """A request to be measured on a data set, together with others and with guards."""
+    model: Model = request.model
+    return Task(
         request=request.id,
         model=model.name,
         base=base_model(model),
         bank=arrays.load_bank(session, model),
         logit_scale=model.logit_scale,
         bank_digests={"bank_rows": model.bank_rows, "bank_scores": model.bank_scores},
-        targets=targets,
-        others=read_members(session, others),
-        dataset=measured,
-        guards=read_guards(session),
+        targets=tuple(Target(target.label, target.domain) for target in request.targets),
+        others=others,
+        dataset=dataset,
+        guards=guards,
     )
 
 
-def _measure(
+def measure_request(
     tools: Tools,
-    task: _Task,
+    task: Task,
     digest: str,
     edit: Edit,
     projector: Projector,
     text: Projector | None,
     used: dict[str, Any],
 ) -> dict[str, Any]:
-    """Content of the report: the unedited model, this request alone, and on top of the active set."""
+    """Content of a request's report: the unedited model, this request alone, and on top of the active set.
+
+    Args:
+        tools: models and their cache.
+        task: the request.
+        digest: of its projector's record.
+        edit: what was solved for.
+        projector: its matrix.
+        text: its matrix of the text features, None if only images are edited.
+        used: its capacity report.
+    """
     samples = embed(tools, task.base, task.dataset)
     edited = task.bank.edited(text)
     before, after = predict(samples, task.bank, None), predict(samples, edited, projector)
@@ -282,7 +318,7 @@ def _measure(
     }
 
 
-def _composed(samples: Samples, task: _Task, edit: Edit) -> dict[str, Any] | None:
+def _composed(samples: Samples, task: Task, edit: Edit) -> dict[str, Any] | None:
     """The request together with those that are active already, None without any."""
     if not task.others:
         return None

@@ -32,10 +32,10 @@ from governance.states import Action, State
 from governance.workflow.aliases import check_expected, subject_of
 from governance.workflow.build import (
     Built,
-    Measured,
     attacked_requests,
     build,
     measure,
+    read_measured,
     read_plan,
 )
 from governance.workflow.departures import (
@@ -51,7 +51,7 @@ from governance.workflow.departures import (
 )
 from governance.workflow.exports import check_unknown, export_name, version_identity
 from governance.workflow.gates import admit, serving
-from governance.workflow.measure import read_eval_set, read_guards, read_member, store_report
+from governance.workflow.measure import read_eval_set, read_guards, store_report
 from governance.workflow.models import base_model
 from governance.workflow.packages import card_contents, export_card
 from governance.workflow.publish import Outcome, publish
@@ -195,17 +195,8 @@ def evaluate_version(
         model = find_model(session, model_name)
         version = find_version(session, model, number)
         version_id, digest = version.id, version.digest
-        subject = Measured(
-            model=model.name,
-            number=number,
-            base=base_model(model),
-            bank=arrays.load_bank(session, model),
-            logit_scale=model.logit_scale,
-            members=[read_member(session, m.request_id, m.projector) for m in version.members],
-            reinstated=[],
-            attacked=attacked_requests(session, [m.request for m in version.members]),
-            guards=read_guards(session),
-        )
+        attacked = attacked_requests(session, [m.request for m in version.members])
+        subject = read_measured(session, version, [], attacked, read_guards(session))
         projector = arrays.load_projector(session, version)
         text = arrays.load_text(session, version)
         on = read_eval_set(find_dataset(session, dataset))
