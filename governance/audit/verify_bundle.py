@@ -1765,7 +1765,8 @@ class Problem:
         way = add(self._anchor(domain), self.bank.rows[place], -1.0)
         if domain not in self._domains:  # nothing is retained in its domain
             sink = [recipe["shift"] * value for value in self._direction()]
-            return add(sink, way, recipe["contraction"])
+            lost = self._classes and label not in self._classes  # in every domain
+            return add(sink, way, 1.0 if lost else recipe["contraction"])
         if label in self._classes:  # its class is retained in other domains
             return [recipe["overshoot"] * value for value in way]
         return way
@@ -1773,7 +1774,8 @@ class Problem:
     def _anchor(self, domain: Optional[str]) -> List[float]:
         if domain not in self._anchors:
             rows = [n for n, pair in enumerate(self.bank.pairs) if pair[1] == domain]
-            chosen = [n for n in rows if n not in self.owners] or rows
+            kept = [n for n in rows if n not in self.owners]
+            chosen = kept or [n for n in rows if self.bank.pairs[n][0] in self._classes] or rows
             self._anchors[domain] = mean([self.bank.rows[n] for n in chosen])
         return self._anchors[domain]
 

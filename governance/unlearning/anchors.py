@@ -32,8 +32,7 @@ def fates(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Fate]:
         bank: the prompt bank.
         owners: bank row numbers that are forgotten.
     """
-    retained = [pair for row, pair in enumerate(bank.pairs) if row not in owners]
-    classes, domains = {label for label, _ in retained}, {domain for _, domain in retained}
+    classes, domains = _retained(bank, owners)
     found = {}
     for row in owners:
         label, domain = bank.pairs[row]
@@ -50,7 +49,8 @@ def movements(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Tenso
     A class goes to the mean of the retained rows of its domain; with its overshoot beyond it if the class stays
     retained in other domains. The rows of a domain in which nothing is retained go towards their mean and, all alike,
     towards one retained class: text features are nearly a sum of class and domain, and a linear map cannot take the
-    class out of the images of one domain only, but it can move the domain as a whole.
+    class out of the images of one domain only, but it can move the domain as a whole. A class that is forgotten in
+    every domain goes all the way to the mean there, too, and has no part in it.
 
     Args:
         bank: the prompt bank.
@@ -60,7 +60,10 @@ def movements(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Tenso
         For each row of `owners` a vector of length d, float64.
     """
     pairs, found = bank.pairs, fates(bank, owners)
-    anchors = {domain: _mean(bank, owners, domain) for domain in {pairs[row][1] for row in owners}}
+    classes, _ = _retained(bank, owners)
+    anchors = {
+        domain: _mean(bank, owners, domain, classes) for domain in {pairs[row][1] for row in owners}
+    }
     shifted = Fate.WITH_ITS_DOMAIN in found.values()
     sink = _sink(bank, owners) if shifted else torch.zeros(bank.dimension, dtype=torch.float64)
     moves = {}
@@ -68,7 +71,8 @@ def movements(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Tenso
         way = anchors[pairs[row][1]] - bank.rows[row]
         match found[row]:
             case Fate.WITH_ITS_DOMAIN:
-                moves[row] = recipe.contraction * way + recipe.shift * sink
+                lost = bool(classes) and pairs[row][0] not in classes
+                moves[row] = (1 if lost else recipe.contraction) * way + recipe.shift * sink
             case Fate.IN_ITS_DOMAIN:
                 moves[row] = recipe.overshoot * way
             case Fate.EVERYWHERE:
@@ -76,10 +80,22 @@ def movements(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Tenso
     return moves
 
 
-def _mean(bank: PromptBank, owners: Mapping[int, Recipe], domain: str | None) -> Tensor:
-    """Mean of the retained rows of a domain, of all its rows if none is retained."""
+def _retained(
+    bank: PromptBank, owners: Mapping[int, Recipe]
+) -> tuple[set[str | None], set[str | None]]:
+    """Classes and domains of which something is retained."""
+    pairs = [pair for row, pair in enumerate(bank.pairs) if row not in owners]
+    return {label for label, _ in pairs}, {domain for _, domain in pairs}
+
+
+def _mean(
+    bank: PromptBank, owners: Mapping[int, Recipe], domain: str | None, classes: set[str | None]
+) -> Tensor:
+    """Mean of the retained rows of a domain; if there are none, of the classes retained elsewhere; else of all."""
     rows = [row for row, pair in enumerate(bank.pairs) if pair[1] == domain]
-    return bank.rows[[row for row in rows if row not in owners] or rows].mean(dim=0)
+    kept = [row for row in rows if row not in owners]
+    elsewhere = [row for row in rows if bank.pairs[row][0] in classes]
+    return bank.rows[kept or elsewhere or rows].mean(dim=0)
 
 
 def class_directions(bank: PromptBank) -> Tensor:

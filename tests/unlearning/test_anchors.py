@@ -92,6 +92,21 @@ def test_a_whole_domain_contracts_and_moves_alike(bank: PromptBank) -> None:
     torch.testing.assert_close(shifts[0], 2.0 * directions[shortest])
 
 
+def test_a_class_forgotten_everywhere_leaves_no_trace_in_a_domain_that_is_forgotten_too(
+    bank: PromptBank,
+) -> None:
+    moves = moved(bank, Target(None, "sketch"), Target("dog", None))
+    others = bank.labels.classes[1:]
+    dog = moves["dog", "sketch"] - way_to_mean(bank, ("dog", "sketch"), others)
+    cat = moves["cat", "sketch"] - 0.25 * way_to_mean(bank, ("cat", "sketch"), others)
+    torch.testing.assert_close(dog, cat)  # the shift of the domain, and nothing else
+    # Where nothing at all is retained, no class is less retained than another.
+    nothing = moved(bank, *(Target(c, None) for c in bank.labels.classes))
+    pair = ("dog", "sketch")
+    mean = way_to_mean(bank, pair, bank.labels.classes)
+    torch.testing.assert_close(nothing[pair], 0.25 * mean)
+
+
 def test_the_sink_is_never_a_class_that_is_itself_forgotten(
     bank: PromptBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.composition import Edit, compose, tolerance
-from governance.unlearning.evaluation import Predictions, Samples, predict, summarise
+from governance.unlearning.evaluation import Predictions, Samples, forget_share, predict, summarise
 from governance.unlearning.labels import LabelSpace, default_domain_templates
 from governance.unlearning.metrics.inference import area_under_curve, probe, stratified_folds
 from governance.unlearning.projector import Projector, identity, solve
@@ -186,6 +187,26 @@ def _means(figures: list[tuple[float, ...]]) -> tuple[float, ...]:
 # What 5 labelled images of every class find of dog again (nearest prototype), and the figures of the table that this
 # repeats: there the labelled images were training images, here they are other test images.
 RELEARNED = {"none": 0.63, "redirect": 0.21, "to zero": 0.71, "nullspace": 0.55}
+
+
+def test_a_class_stays_forgotten_when_a_whole_domain_follows(
+    real_bank: PromptBank, samples: Samples
+) -> None:
+    """Every class with every domain; the domain alone leaves .182 of itself."""
+    of_class, of_domain, retained = [], [], []
+    for label, domain in product(real_bank.labels.classes, real_bank.labels.domains):
+        targets = [Target(label, None), Target(None, domain)]
+        edits = [Edit((target,), Recipe()) for target in targets]
+        found = predict(samples, real_bank, compose(real_bank, edits).projector)
+        first, second = (forget_share(samples, found, [target]).value for target in targets)
+        of_class.append(first)
+        of_domain.append(second)
+        retained.append(summarise(samples, found, targets)["retain_accuracy"])
+    print(f"class {mean(of_class):.3f}, domain {mean(of_domain):.3f}, rest {mean(retained):.3f}")
+    assert mean(of_class) <= 0.01
+    assert max(of_class) <= 0.05
+    assert mean(of_domain) <= 0.2
+    assert mean(retained) >= 0.85
 
 
 @pytest.mark.parametrize("edit", RELEARNED)

@@ -70,9 +70,12 @@ def wish(bank: PromptBank, edits: list[Edit]) -> tuple[list[int], Tensor, dict[i
         if fitting:
             rulers[row] = max(fitting, key=lambda e: e.recipe.strength)
     goals = []
+    classes = {label for row, (label, _) in enumerate(bank.pairs) if row not in rulers}
     for row, ruler in rulers.items():
         same = [i for i, pair in enumerate(bank.pairs) if pair[1] == bank.pairs[row][1]]
-        anchor = bank.rows[[i for i in same if i not in rulers] or same].mean(dim=0)
+        kept = [i for i in same if i not in rulers]
+        elsewhere = [i for i in same if bank.pairs[i][0] in classes]
+        anchor = bank.rows[kept or elsewhere or same].mean(dim=0)
         alpha = ruler.recipe.strength
         goals.append((1 - alpha) * bank.rows[row] + alpha * anchor)
     return list(rulers), torch.stack(goals), rulers
