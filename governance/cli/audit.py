@@ -253,6 +253,8 @@ def export(
         raise InvalidInputError("--model goes with --version")
     scope = Scope(request=request, model=model, version=version)
     done = export_bundle(invocation.ledger, invocation.acting, scope, output, with_texts)
+    if _settings(invocation) is not None:
+        invocation.carry_heads("the bundle is written", mlflow=False)
     record = {
         "path": str(done.path.absolute()),
         "about": done.scope.to_dict(),

@@ -150,13 +150,13 @@ class Invocation:
         except UnavailableError as error:
             click.echo(f"Warning: the outcome is not kept: {error}", err=True)
 
-    def carry_heads(self) -> None:
-        """After a release: bring the signed tree heads outside, with a warning for each place that fails."""
+    def carry_heads(self, done: str = "the release stands", mlflow: bool = True) -> None:
+        """After what signs a tree head: bring the heads outside, with a warning for each place that fails."""
         from governance.workflow.checkpoints import spread
 
-        for place, error in spread(self.ledger, self.anchors()).failures.items():
+        for place, error in spread(self.ledger, self.anchors(mlflow)).failures.items():
             click.echo(
-                f"Warning: the release stands, but its checkpoint did not reach {place}: {error}; "
+                f"Warning: {done}, but its checkpoint did not reach {place}: {error}; "
                 "try again with `governance audit checkpoint`",
                 err=True,
             )
