@@ -35,6 +35,7 @@ from governance.ledger.lookup import (
     find_version,
     newest_version,
 )
+from governance.ledger.names import subject_of
 from governance.ledger.rules import production
 from governance.ledger.tables import (
     ActorKey,
@@ -62,7 +63,7 @@ from governance.workflow import (
     requests,
     versions,
 )
-from governance.workflow.aliases import subject_of, take_alias
+from governance.workflow.aliases import take_alias
 from governance.workflow.gates import serving
 from governance.workflow.measure import EvalSet, read_eval_set, store_report
 from governance.workflow.tools import Tools

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
-from governance.errors import IntegrityError, UnavailableError
+from governance.errors import GovernanceError, IntegrityError, UnavailableError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,19 @@ class RegisteredVersion:
 
     run_id: str
     version: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where MLflow takes the files of a version from.
+
+    Attributes:
+        run_id: the run whose files they are, None if they are those of no run that MLflow has.
+        deleted: whether that run was deleted; MLflow keeps its files until somebody clears up.
+    """
+
+    run_id: str | None
+    deleted: bool = False
 
 
 class Registry:
@@ -136,6 +150,8 @@ class Registry:
     ) -> RegisteredVersion:
         """Log a version's run and register it as a version of the model; repeatable by `key`.
 
+        A version with the key that is marked as abandoned is not taken for it.
+
         Raises:
             UnavailableError: MLflow cannot be used.
         """
@@ -144,7 +160,7 @@ class Registry:
             client = self._connected()
             self._registered_model(client, model)
             for version in client.search_model_versions(f"name = '{model}'"):
-                if version.tags.get(KEY_TAG) == key:
+                if version.tags.get(KEY_TAG) == key != version.tags.get(ABANDONED_TAG):
                     return RegisteredVersion(run_id, str(version.version))
             version = client.create_model_version(
                 model,
@@ -242,13 +258,71 @@ class Registry:
                 raise IntegrityError(f"MLflow's {name} of run {run_id} is damaged") from error
 
     def fetch(self, run_id: str, dest: Path) -> None:
-        """Copy all files of a run into a directory that exists.
+        """Copy all files of a run into a directory that exists; none if the run has lost all of them.
 
         Raises:
             UnavailableError: MLflow cannot be used.
         """
         with self._explained():
-            self._connected().download_artifacts(run_id, "", str(dest))
+            client = self._connected()
+            if client.list_artifacts(run_id):
+                client.download_artifacts(run_id, "", str(dest))
+
+    def source_of(self, model: str, version: str) -> Source:
+        """Where MLflow takes the files of a version from now.
+
+        Raises:
+            UnavailableError: MLflow cannot be used, or has no such version.
+        """
+        with self._explained():
+            client = self._connected()
+            run_id = client.get_model_version(model, version).run_id
+            place = client.get_model_version_download_uri(model, version)
+            run = self._run(run_id) if run_id else None
+        if run is None or run.info.artifact_uri != place:
+            return Source(None)
+        return Source(str(run_id), run.info.lifecycle_stage == LifecycleStage.DELETED)
+
+    def revive(self, run_id: str) -> bool:
+        """Bring a run back if it was deleted, and its experiment with it; repeatable.
+
+        Returns:
+            Whether MLflow has the run now; what was cleared up for good it has not.
+
+        Raises:
+            UnavailableError: MLflow cannot be used.
+        """
+        with self._explained():
+            client, run = self._connected(), self._run(run_id)
+            if run is None:
+                return False
+            experiment = client.get_experiment(run.info.experiment_id)
+            if experiment.lifecycle_stage == LifecycleStage.DELETED:
+                client.restore_experiment(experiment.experiment_id)
+                run = client.get_run(run_id)
+            if run.info.lifecycle_stage == LifecycleStage.DELETED:
+                client.restore_run(run_id)
+            return True
+
+    def replace_files(self, run_id: str, directory: Path, gone: Collection[str] = ()) -> None:
+        """Put files into a run, over those of the same names, and take others out; repeatable.
+
+        Args:
+            run_id: a run that was not deleted.
+            directory: with the files.
+            gone: names of those to take out.
+
+        Raises:
+            UnavailableError: MLflow cannot be used, or its store of artifacts lets nobody take files out.
+        """
+        with self._explained():
+            client = self._connected()
+            client.log_artifacts(run_id, str(directory))
+            if gone:
+                place = client.get_run(run_id).info.artifact_uri
+                files = get_artifact_repository(place, tracking_uri=self.tracking_uri)
+                for name in gone:
+                    files.delete_artifacts(name)  # type: ignore[no-untyped-call]
 
     def check(self) -> None:
         """Make sure that the store answers; a new SQLite store is created.
@@ -265,6 +339,15 @@ class Registry:
                 logging.getLogger(name).setLevel(logging.ERROR)
             self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
         return self._client
+
+    def _run(self, run_id: str) -> Run | None:
+        """The run, deleted or not; None if MLflow has none of that id."""
+        try:
+            return self._connected().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     def _experiment(self, model: str) -> str:
         client, name = self._connected(), f"governance/{model}"
@@ -301,6 +384,8 @@ class Registry:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except GovernanceError:  # of what was to be logged
+            raise
         except Exception as error:  # MLflow passes on whatever its stores and drivers raise
             verb = "refused" if isinstance(error, MlflowException) else "cannot be used"
             problem = str(error).strip().splitlines() or [type(error).__name__]

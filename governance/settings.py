@@ -83,6 +83,11 @@ class Settings:
         return self.home / "departures"
 
     @property
+    def aside_dir(self) -> Path:
+        """What a repair found in the place of something else."""
+        return self.home / "aside"
+
+    @property
     def checks_file(self) -> Path:
         """What verifications came to."""
         return self.home / "checks.jsonl"

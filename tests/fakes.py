@@ -1,13 +1,22 @@
 """Stand-ins for the adapters to outside systems; `tests/test_registry.py` holds them to the same contract."""
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from safetensors.torch import load
 from torch import Tensor
 
 from governance.errors import IntegrityError, UnavailableError
-from governance.registry import KEY_TAG, NUMBER_TAG, Artifacts, RegisteredVersion
+from governance.registry import (
+    ABANDONED_TAG,
+    KEY_TAG,
+    NUMBER_TAG,
+    Artifacts,
+    RegisteredVersion,
+    Source,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,7 @@ class FakeRun:
     name: str
     artifacts: Artifacts
     finished: bool
+    deleted: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -40,12 +50,15 @@ class FakeRegistry:
     Attributes:
         runs: by run id.
         versions: of each model, oldest first.
+        numbers: the last number that each model has given.
         calls: names of the methods called, in order; `register` logs a run, so it calls two.
     """
 
     runs: dict[str, FakeRun] = field(default_factory=dict)
     versions: dict[str, list[FakeVersion]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    _begun: int = 0
     _aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     _failures: dict[tuple[str, str], BaseException] = field(default_factory=dict)
 
@@ -66,9 +79,12 @@ class FakeRegistry:
     def log_run(self, model: str, key: str, name: str, artifacts: Artifacts) -> str:
         """See `Registry.log_run`."""
         self._enter("log_run")
-        found = [r for r in self.runs.values() if (r.model, r.key) == (model, key)]
+        found = [
+            r for r in self.runs.values() if (r.model, r.key, r.deleted) == (model, key, False)
+        ]
         if not found:
-            run_id = f"run-{len(self.runs) + 1}"
+            self._begun += 1
+            run_id = f"run-{self._begun}"
             begun = replace(artifacts, finish=None)
             found = [FakeRun(run_id, model, key, name, begun, finished=False)]
             self.runs[run_id] = found[0]
@@ -88,10 +104,12 @@ class FakeRegistry:
         self._enter("register")
         run_id = self.log_run(model, key, name, artifacts)
         versions = self.versions.setdefault(model, [])
-        version = next((v for v in versions if v.key == key), None)
+        known = (v for v in versions if v.tags.get(KEY_TAG) == key != v.tags.get(ABANDONED_TAG))
+        version = next(known, None)
         if version is None:
             tags = {KEY_TAG: key, NUMBER_TAG: str(number), **artifacts.tags}
-            version = FakeVersion(str(len(versions) + 1), run_id, key, tags)
+            self.numbers[model] = self.numbers.get(model, 0) + 1
+            version = FakeVersion(str(self.numbers[model]), run_id, key, tags)
             versions.append(version)
         self._meet("after", "register")
         return RegisteredVersion(run_id, version.version)
@@ -138,7 +156,10 @@ class FakeRegistry:
     def tensors(self, run_id: str, name: str) -> "dict[str, Tensor]":
         """See `Registry.tensors`."""
         self._enter("tensors")
-        tensors = self.runs[run_id].artifacts.tensors
+        run = self.runs[run_id]
+        tensors = run.artifacts.tensors or {
+            file: load(data) for file, data in run.files.items() if file.endswith(".safetensors")
+        }
         if name not in tensors:
             raise IntegrityError(f"no {name} in {run_id}")
         self._meet("after", "tensors")
@@ -150,6 +171,30 @@ class FakeRegistry:
         for name, data in self.runs[run_id].files.items():
             (dest / name).write_bytes(data)
         self._meet("after", "fetch")
+
+    def source_of(self, model: str, version: str) -> Source:
+        """See `Registry.source_of`."""
+        self._enter("source_of")
+        run = self.runs.get(self._find(model, version).run_id)
+        self._meet("after", "source_of")
+        return Source(None) if run is None else Source(run.run_id, run.deleted)
+
+    def revive(self, run_id: str) -> bool:
+        """See `Registry.revive`."""
+        self._enter("revive")
+        if run_id in self.runs:
+            self.runs[run_id] = replace(self.runs[run_id], deleted=False)
+        self._meet("after", "revive")
+        return run_id in self.runs
+
+    def replace_files(self, run_id: str, directory: Path, gone: Collection[str] = ()) -> None:
+        """See `Registry.replace_files`."""
+        self._enter("replace_files")
+        files = self.runs[run_id].files
+        files |= {path.name: path.read_bytes() for path in directory.iterdir()}
+        for name in gone:
+            del files[name]
+        self._meet("after", "replace_files")
 
     def check(self) -> None:
         """See `Registry.check`."""

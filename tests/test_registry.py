@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,10 +13,18 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _get_store
 from safetensors.torch import load_file
 
 from governance.errors import IntegrityError, UnavailableError
-from governance.registry import KEY_TAG, Artifacts, RegisteredVersion, Registry
+from governance.registry import (
+    ABANDONED_TAG,
+    KEY_TAG,
+    Artifacts,
+    RegisteredVersion,
+    Registry,
+    Source,
+)
 from tests.fakes import FakeRegistry
 
 TENSOR = torch.arange(6, dtype=torch.float64).reshape(2, 3)
@@ -210,6 +219,97 @@ def test_tags_are_set_and_listed_for_every_version(store: Store) -> None:
         store.registry.tag_version("shop", "9", "governance.checkpoint", note)
 
 
+SIGNED = replace(ARTIFACTS, finish=lambda directory: (directory / "sig").write_bytes(b"signed"))
+
+
+def test_a_version_marked_as_abandoned_is_not_taken_up(store: Store) -> None:
+    first = store.registry.register("shop", "key", 1, "base", ARTIFACTS)
+    store.registry.tag_version("shop", first.version, ABANDONED_TAG, "another key")
+    assert store.registry.register("shop", "key", 1, "base", ARTIFACTS) == first
+    store.registry.tag_version("shop", first.version, ABANDONED_TAG, "key")
+    second = store.registry.register("shop", "key", 1, "base", ARTIFACTS)
+    assert second == RegisteredVersion(first.run_id, "2")
+    assert store.registry.register("shop", "key", 1, "base", ARTIFACTS) == second
+
+
+def test_where_the_files_of_a_version_come_from(store: Store) -> None:
+    first = store.registry.register("shop", "key", 1, "base", ARTIFACTS)
+    assert store.registry.source_of("shop", "1") == Source(first.run_id, deleted=False)
+    with pytest.raises(UnavailableError):
+        store.registry.source_of("shop", "9")
+
+
+def test_a_deleted_run_is_found_and_brought_back(store: Store) -> None:
+    registry = store.registry
+    run_id = registry.register("shop", "key", 1, "base", ARTIFACTS).run_id
+    assert registry.revive(run_id)
+    if isinstance(registry, FakeRegistry):
+        registry.runs[run_id] = replace(registry.runs[run_id], deleted=True)
+    else:
+        client_of(registry).delete_run(run_id)
+    assert registry.source_of("shop", "1") == Source(run_id, deleted=True)
+    for _ in range(2):
+        assert registry.revive(run_id)
+        assert registry.source_of("shop", "1") == Source(run_id, deleted=False)
+    assert registry.log_run("shop", "key", "base", ARTIFACTS) == run_id
+    assert not registry.revive("0" * 32)
+
+
+def test_files_of_a_run_are_replaced(store: Store, tmp_path: Path) -> None:
+    def found() -> dict[str, bytes]:
+        dest = Path(tempfile.mkdtemp(dir=tmp_path))
+        store.registry.fetch(run_id, dest)
+        return {path.name: path.read_bytes() for path in dest.iterdir()}
+
+    run_id = store.registry.log_run("shop", "key", "a run", SIGNED)
+    before = found()
+    assert before.keys() == {"recipe.json", "factors.safetensors", "sig"}
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "recipe.json").write_bytes(b"other")
+    (new / "more").write_bytes(b"more")
+    store.registry.replace_files(run_id, new, ["sig"])
+    del before["sig"]
+    assert found() == before | {"recipe.json": b"other", "more": b"more"}
+    shutil.rmtree(new)
+    new.mkdir()
+    store.registry.replace_files(run_id, new, list(found()))
+    assert found() == {}
+
+
+def test_a_version_whose_run_was_cleared_up_has_no_files(real: Registry) -> None:
+    run_id = real.register("shop", "key", 1, "base", ARTIFACTS).run_id
+    _get_store(real.tracking_uri)._hard_delete_run(run_id)
+    assert real.source_of("shop", "1") == Source(None)
+    assert not real.revive(run_id)
+
+
+def test_a_version_with_files_of_something_else(real: Registry, tmp_path: Path) -> None:
+    first = real.register("shop", "key one", 1, "base", ARTIFACTS)
+    other = real.log_run("shop", "key two", "a run", ARTIFACTS)
+    client_of(real).create_model_version(
+        "shop", client_of(real).get_run(other).info.artifact_uri, run_id=first.run_id
+    )
+    assert real.source_of("shop", "2") == Source(None)
+
+
+def test_an_experiment_comes_back_with_its_run(real: Registry) -> None:
+    run_id = real.register("shop", "key", 1, "base", ARTIFACTS).run_id
+    experiment = client_of(real).get_run(run_id).info.experiment_id
+    client_of(real).delete_experiment(experiment)
+    assert real.revive(run_id)
+    assert client_of(real).get_experiment(experiment).lifecycle_stage == "active"
+    assert real.log_run("shop", "key", "base", ARTIFACTS) == run_id
+
+
+def test_what_goes_wrong_with_the_files_themselves_is_said_as_it_is(store: Store) -> None:
+    def refuse(_: Path) -> None:
+        raise IntegrityError("they are not what they should be")
+
+    with pytest.raises(IntegrityError, match=r"^they are not what they should be$"):
+        store.registry.log_run("shop", "key", "a run", replace(ARTIFACTS, finish=refuse))
+
+
 def test_check_accepts_a_store_that_answers(store: Store) -> None:
     store.registry.check()
 
@@ -287,6 +387,9 @@ def test_a_store_that_cannot_be_used_is_unavailable(
         lambda: registry.version_tags("shop", "1"),
         lambda: registry.tag_version("shop", "1", "tag", "value"),
         lambda: registry.all_tags("shop"),
+        lambda: registry.source_of("shop", "1"),
+        lambda: registry.revive("a run"),
+        lambda: registry.replace_files("a run", tmp_path),
     ):
         with pytest.raises(UnavailableError, match=f"MLflow at {uri} ") as caught:
             call()

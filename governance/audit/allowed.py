@@ -37,6 +37,7 @@ _PERMISSION_OF = {
     "version.evaluated": "version.evaluate",
     "version.export_intended": "version.export",
     "version.exported": "version.export",
+    "version.restored": "doctor.repair",
     "doctor.repair_intended": "doctor.repair",
     "doctor.repaired": "doctor.repair",
     "request.filed": "request.file",

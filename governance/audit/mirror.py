@@ -10,6 +10,7 @@ from governance.ledger.database import Session
 from governance.ledger.lookup import every
 from governance.ledger.rules import production
 from governance.ledger.tables import Alias, Model, ModelVersion
+from governance.ledger.whereabouts import moved, place_among
 from governance.policy import CANDIDATE
 
 NOTE_TAG = "governance.checkpoint"
@@ -34,6 +35,7 @@ class Difference(Fault):
         version: in MLflow, if it is about one that MLflow has.
         tag, said: the tag that differs, and its value in the ledger.
         alias: the alias that differs.
+        lost: number in the ledger of a version that MLflow does not have.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Difference(Fault):
     tag: str | None = None
     said: str = ""
     alias: str | None = None
+    lost: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ class Mirror:
 
     def check(self, session: Session) -> Iterator[Difference]:
         """Every difference to the ledger."""
+        again = moved(session)
         for version in every(session, ModelVersion):
-            model, number = version.model.name, version.registry_version
+            model, number = version.model.name, place_among(again, version).registry_version
             where = f"MLflow: version {version.number} of {model}"
             tags = self.tags[model].get(number)
             if tags is None:
-                yield Difference(where, "it is missing", model)
+                yield Difference(where, "it is missing", model, lost=version.number)
                 continue
             active = [member.request_id for member in version.members]
             for tag, said in (
@@ -95,7 +99,7 @@ class Mirror:
                     yield Difference(where, problem, model, number, tag, said)
         served = production(session)
         aliases = {
-            (row.version.model.name, row.name): row.version.registry_version
+            (row.version.model.name, row.name): place_among(again, row.version).registry_version
             for row in every(session, Alias)
         }
         for name in [model.name for model in every(session, Model)]:

@@ -51,6 +51,17 @@ def export(world: World, name: str, payload: Any) -> None:
     world.named(model, payload | {"version": number})
 
 
+def restore(world: World, name: str, payload: Any) -> None:
+    """A version that MLflow got again, under another number or from another run.
+
+    Raises:
+        ValueError: there is none with that digest, or the event does not say where it is.
+    """
+    export(world, name, payload)
+    if not all(isinstance(payload[field], str) for field in ("run_id", "registry_version")):
+        raise ValueError("no place in MLflow")
+
+
 def move_alias(world: World, event: Entry, name: str, payload: Any) -> Iterator[str | Said]:
     """An alias that goes from one version to another."""
     model, number = version_of(name)

@@ -87,6 +87,8 @@ class Replay(World):
             case "version.promoted" | "version.nominated":
                 self._fulfil(event, payload)
                 yield from releases.move_alias(self, event, name, payload)
+            case "version.restored":
+                releases.restore(self, name, payload)
             case "version.export_intended":
                 releases.export(self, name, payload)
                 self.intents[event.digest] = event.subject, event.actor

@@ -685,6 +685,7 @@ PERMISSION_OF = {
     "version.evaluated": "version.evaluate",
     "version.export_intended": "version.export",
     "version.exported": "version.export",
+    "version.restored": "doctor.repair",
     "doctor.repair_intended": "doctor.repair",
     "doctor.repaired": "doctor.repair",
     "request.filed": "request.file",
@@ -976,6 +977,10 @@ class Replay:
             payload["intent"]  # which has ended above
         elif action == "version.abandoned":
             payload["intent"]  # which has ended above
+        elif action == "version.restored":
+            self._named(model, number, payload)
+            if not all(isinstance(payload[field], str) for field in ("run_id", "registry_version")):
+                raise ValueError("no place in MLflow")
         else:
             self.unknown.add(action)
 

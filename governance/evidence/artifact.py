@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ SERIALIZATION = {
     "ignore_paths": [SIGNATURE_NAME],
     "method": "files",
 }
+
+MISSING = "is missing"
+ADDED = "was not there when it was signed"
+CHANGED = "was changed after it was signed"
+"""What can be wrong with a file."""
 
 _FACTS = "governance"
 _SIGNER = "signer"
@@ -131,7 +136,26 @@ def verify_directory(
         raise IntegrityError(
             f"{directory / SIGNATURE_NAME} is signed with key {signed.key.key_id}, not with {trusted}"
         )
-    # 2. The files that are there are those that were signed, no more and no fewer.
+    # 2. The files that are there are those that were signed, no more and no fewer, and each is what it was.
+    for name, problem in differences(directory, signed, besides):
+        raise IntegrityError(f"{directory}: the file {name!r} {problem}")
+    return signed
+
+
+def differences(
+    directory: Path, signed: SignedModel, besides: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Files that are not as they were signed, by name: which, and what is wrong with it. Each file is read once.
+
+    Args:
+        directory: where the files should be; its signature file is not looked at.
+        signed: what its signature should say.
+        besides: as `verify_directory` takes them.
+
+    Raises:
+        IntegrityError: there is a symbolic link, or anything else that is no file.
+        InvalidInputError: a file cannot be read.
+    """
     found = {
         name: path
         for name, path in _walk(directory).items()
@@ -139,14 +163,14 @@ def verify_directory(
     }
     for name in sorted(found.keys() | signed.files.keys()):
         if name not in found:
-            raise IntegrityError(f"{directory}: the file {name!r} is missing")
-        if name not in signed.files:
-            raise IntegrityError(f"{directory}: the file {name!r} was not there when it was signed")
-        # 3. Each is what it was; its size alone tells most damage without reading it.
-        expected = signed.files[name]
-        if found[name].lstat().st_size != expected.size or _describe(found[name]) != expected:
-            raise IntegrityError(f"{directory}: the file {name!r} was changed after it was signed")
-    return signed
+            yield name, MISSING
+        elif name not in signed.files:
+            yield name, ADDED
+        else:
+            # The size alone tells most damage without reading the file.
+            expected = signed.files[name]
+            if found[name].lstat().st_size != expected.size or _describe(found[name]) != expected:
+                yield name, CHANGED
 
 
 def read_signature(directory: Path) -> SignedModel:
@@ -166,14 +190,20 @@ def read_signature(directory: Path) -> SignedModel:
     if path.lstat().st_size > _MAX_SIGNATURE:
         raise IntegrityError(f"{path} is no signature: it is too large")
     try:
-        return _read(path.read_bytes())
+        return read_bundle(path.read_bytes())
     except (InvalidInputError, IntegrityError) as error:
         raise IntegrityError(f"{path} does not hold: {error}") from error
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read(data: bytes) -> SignedModel:
+def read_bundle(data: bytes) -> SignedModel:
+    """Read the content of a signature file and check the signature with the key that it names.
+
+    Raises:
+        InvalidInputError: it is no signature file.
+        IntegrityError: the signature does not hold.
+    """
     bundle = read_object("the bundle", data)
     envelope = dsse.Envelope.from_json(json.dumps(bundle.get("dsseEnvelope")))
     statement = dsse.read_statement(envelope.payload)

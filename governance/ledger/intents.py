@@ -3,9 +3,11 @@
 An intent without an outcome is work in progress, or what an interruption left.
 """
 
-from sqlalchemy import select
+from typing import Any
 
-from governance.digests import load_json
+from sqlalchemy import JSON, ColumnElement, cast, func, select
+from sqlalchemy.orm import aliased
+
 from governance.errors import ConflictError, IntegrityError
 from governance.ledger.database import Session
 from governance.ledger.events import append
@@ -21,28 +23,39 @@ _OUTCOMES = ("version.registered", "version.promoted", "version.exported", ABAND
 
 
 def open_intents(session: Session, subject: str | None = None) -> list[Event]:
-    """Intents without an outcome that names them, oldest first: all of them, or those on one subject."""
-    return _read(session, subject)[0]
+    """Intents without an outcome that names them, oldest first: all of them, or those on one subject.
 
-
-def ended_intents(session: Session) -> set[str]:
-    """Digests of the intents that were fulfilled or abandoned."""
-    return _read(session, None)[1]
-
-
-def _read(session: Session, subject: str | None) -> tuple[list[Event], set[str]]:
-    query = select(Event).where(Event.action.in_((*_INTENTS, *_OUTCOMES))).order_by(Event.seq)
+    The database finds them: of a long history only what is open is read.
+    """
+    outcome = aliased(Event)
+    named = _intent_of(session, outcome.payload)
+    ended = select(named).where(outcome.action.in_(_OUTCOMES), named.is_not(None))
+    query = select(Event).where(Event.action.in_(_INTENTS)).order_by(Event.seq)
     if subject is not None:
+        ended = ended.where(outcome.subject == subject)
         query = query.where(Event.subject == subject)
-    found: dict[str, Event] = {}
-    ended: set[str] = set()
-    for event in session.scalars(query):
-        if event.action not in _OUTCOMES:
-            found[event.digest] = event
-        elif (intent := load_json(event.payload).get("intent")) in found:
-            del found[intent]
-            ended.add(intent)
-    return list(found.values()), ended
+    return list(session.scalars(query.where(Event.digest.not_in(ended))))
+
+
+def _intent_of(session: Session, payload: Any) -> ColumnElement[str | None]:
+    """The field of a payload that names an intent, as the database reads it."""
+    if session.get_bind().dialect.name == "postgresql":
+        found: ColumnElement[str | None] = cast(payload, JSON)["intent"].as_string()
+        return found
+    return func.json_extract(payload, "$.intent")
+
+
+def is_intent(session: Session, digest: str | None) -> bool:
+    """Whether the ledger has an intent of that digest, open or not."""
+    return _find(session, digest) is not None
+
+
+def is_ended(session: Session, digest: str | None) -> bool:
+    """Whether the ledger has an intent of that digest that was fulfilled or abandoned."""
+    event = _find(session, digest)
+    return event is not None and event.digest not in {
+        other.digest for other in open_intents(session, event.subject)
+    }
 
 
 def find_intent(session: Session, digest: str | None) -> Event:
@@ -51,11 +64,15 @@ def find_intent(session: Session, digest: str | None) -> Event:
     Raises:
         IntegrityError: there is none.
     """
-    query = select(Event).where(Event.digest == digest, Event.action.in_(_INTENTS))
-    event = session.scalars(query).first()
+    event = _find(session, digest)
     if event is None:
         raise IntegrityError(f"the ledger has no intent {digest}")
     return event
+
+
+def _find(session: Session, digest: str | None) -> Event | None:
+    event = session.scalars(select(Event).where(Event.digest == digest)).first()
+    return event if event is not None and event.action in _INTENTS else None
 
 
 def check_open(session: Session, subject: str, intent: str) -> None:

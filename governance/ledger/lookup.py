@@ -385,6 +385,12 @@ def session_of(row: Base) -> Session:
     return session
 
 
+def count_events(session: Session, action: str) -> int:
+    """How many events of one kind there are."""
+    query = select(func.count()).select_from(Event).where(Event.action == action)
+    return session.scalars(query).one()
+
+
 def newest_events(session: Session, subject: str, action: str) -> Iterator[Event]:
     """Events of one kind on one subject, newest first."""
     query = select(Event).where(Event.subject == subject, Event.action == action)

@@ -1,4 +1,4 @@
-"""Names of actors, models and data sets."""
+"""Names of actors, models and data sets, and how events name a version."""
 
 import re
 
@@ -23,3 +23,8 @@ def check_name(what: str, name: str) -> None:
             f"{name!r} cannot name {with_article(what)}: use letters, "
             "digits and . _ @ + -, beginning with a letter or digit, at most 100"
         )
+
+
+def subject_of(model: str, number: int) -> str:
+    """How events name a version."""
+    return f"version:{model}/{number}"

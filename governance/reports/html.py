@@ -90,6 +90,7 @@ ACTIONS = {
     "version.evaluated": "Model version measured",
     "version.export_intended": "Export of the model version announced",
     "version.exported": "Model version exported",
+    "version.restored": "Model version registered in MLflow again",
     "version.abandoned": "What was announced came to nothing",
 }
 

@@ -46,6 +46,7 @@ from governance.ledger.tables import (
     Request,
 )
 from governance.ledger.types import now
+from governance.ledger.whereabouts import Place, moved, place_among, place_of
 from governance.paging import Page
 from governance.policy import Policy, scope_of, stored_policy
 from governance.states import OPEN_STATES, State
@@ -289,7 +290,7 @@ def version_record(session: Session, version: ModelVersion) -> dict[str, Any]:
         [m.request_id for m in version.members if broke_glass(m)],
         overrides_of_version(session, version),
     )
-    return _version(version, notes, production(session))
+    return _version(version, notes, production(session), place_of(session, version))
 
 
 def version_records(
@@ -297,11 +298,13 @@ def version_records(
 ) -> tuple[list[dict[str, Any]], bool]:
     """`version_record` of each version on a page, and whether more follow."""
     rows, notes, more = versions_page(session, model, page)
-    served = production(session)
-    return [_version(row, notes[row.id], served) for row in rows], more
+    served, again = production(session), moved(session)
+    return [_version(row, notes[row.id], served, place_among(again, row)) for row in rows], more
 
 
-def _version(version: ModelVersion, notes: VersionNotes, served: str) -> dict[str, Any]:
+def _version(
+    version: ModelVersion, notes: VersionNotes, served: str, place: Place
+) -> dict[str, Any]:
     return {
         "model": version.model.name,
         "version": version.number,
@@ -317,8 +320,8 @@ def _version(version: ModelVersion, notes: VersionNotes, served: str) -> dict[st
         "weights_digest": version.weights_digest,
         "created_by": version.created_by,
         "created_at": version.created_at.isoformat(),
-        "run_id": version.run_id,
-        "registry_version": version.registry_version,
+        "run_id": place.run_id,
+        "registry_version": place.registry_version,
     }
 
 

@@ -10,8 +10,10 @@ from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.intents import abandon
 from governance.ledger.lookup import alias_version, find_model, find_request
+from governance.ledger.names import subject_of
 from governance.ledger.rules import production, served_version
 from governance.ledger.tables import Alias, Model, ModelVersion
+from governance.ledger.whereabouts import place_of
 from governance.states import Action, State
 from governance.workflow.transition import advance
 
@@ -19,11 +21,6 @@ if TYPE_CHECKING:
     from governance.registry import Registry
 
 _LOOKS = 5
-
-
-def subject_of(model: str, number: int) -> str:
-    """How events name a version."""
-    return f"version:{model}/{number}"
 
 
 def served_number(session: Session, model: Model) -> int | None:
@@ -90,19 +87,25 @@ def mirror(ledger: Ledger, registry: "Registry", model_name: str, names: Sequenc
     for _ in range(_LOOKS):
         with ledger.read() as session:
             model = find_model(session, model_name)
-            wanted = {name: alias_version(session, model, name) for name in names}
+            wanted = {name: _registered(session, model, name) for name in names}
         found = registry.aliases(model_name)
         done = True
         for name, version in wanted.items():
             if version is None and name in found:
                 registry.delete_alias(model_name, name)
                 done = False
-            elif version is not None and version.registry_version != found.get(name):
-                registry.set_alias(model_name, name, version.registry_version)
+            elif version is not None and version != found.get(name):
+                registry.set_alias(model_name, name, version)
                 done = False
         if done:
             return
     raise UnavailableError(f"somebody else keeps moving the aliases of {model_name!r} in MLflow")
+
+
+def _registered(session: Session, model: Model, alias: str) -> str | None:
+    """MLflow's number of the version that an alias points at in the ledger."""
+    version = alias_version(session, model, alias)
+    return None if version is None else place_of(session, version).registry_version
 
 
 def settle(ledger: Ledger, registry: "Registry", model_name: str, names: Sequence[str]) -> None:

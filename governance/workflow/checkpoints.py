@@ -17,6 +17,7 @@ from governance.ledger.database import Ledger
 from governance.ledger.lookup import every
 from governance.ledger.rules import served_version
 from governance.ledger.tables import Model
+from governance.ledger.whereabouts import place_of
 from governance.outside import TIMEOUT_S, read_text, replace_text, run_command, write_note
 from governance.workflow.refusals import recorded
 from governance.workflow.transition import require
@@ -107,7 +108,7 @@ def spread(ledger: Ledger, anchors: Anchors) -> Spread:
     with ledger.read() as session:
         notes = {row.size: row.note for row in stored(session)}
         served = [
-            (model.name, version.registry_version)
+            (model.name, place_of(session, version).registry_version)
             for model in every(session, Model)
             if (version := served_version(session, model)) is not None
         ]

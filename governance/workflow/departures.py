@@ -1,6 +1,7 @@
 """An export appears in two places that cannot be changed atomically: the ledger and a file system.
 
 Intent (ledger) → where it goes (workspace) → the directory, complete under another name, then moved → outcome (ledger).
+Where it went stays in the workspace, so that it can be looked at again.
 The signed directory names the intent's event, so what an interruption left is told from anything else that may lie
 there. The place stays out of the log: it may hold personal data, and nothing in the log can be erased.
 """
@@ -23,8 +24,8 @@ from governance.ledger.intents import (
     EXPORT,
     abandon,
     check_open,
-    ended_intents,
     find_intent,
+    is_ended,
     open_intents,
 )
 from governance.ledger.lookup import newest_events
@@ -40,10 +41,13 @@ ABANDONED_END = ".abandoned"
 
 _END = ".json"
 
+_SENT = "sent"
+"""Folder, inside that of the departures, of those that ended well."""
+
 
 @dataclass(frozen=True)
 class Departure:
-    """Where an export was going; a file of the workspace, from before the first byte is written until it has ended.
+    """Where an export was going, or went; a file of the workspace, from before the first byte is written.
 
     Attributes:
         file: the file that says so.
@@ -93,6 +97,19 @@ def begun(folder: Path, directory: Path | None = None) -> list[Departure]:
     Raises:
         UnavailableError: the workspace cannot be read.
     """
+    return _notes(folder, directory)
+
+
+def sent(folder: Path) -> list[Departure]:
+    """Exports that ended well, by where they went; of several to one directory the last.
+
+    Raises:
+        UnavailableError: the workspace cannot be read.
+    """
+    return _notes(folder / _SENT)
+
+
+def _notes(folder: Path, directory: Path | None = None) -> list[Departure]:
     found = []
     for file in sorted(folder.glob(f"*{_END}")):
         try:
@@ -136,10 +153,9 @@ def announce(
 def clear_ended(ledger: Ledger, before: Sequence[Departure]) -> None:
     """Clear those whose intents have ended; the others may still be going on."""
     with ledger.read() as session:
-        ended = ended_intents(session)
-    for departure in before:
-        if departure.intent in ended:
-            clear(departure)
+        ended = [departure for departure in before if is_ended(session, departure.intent)]
+    for departure in ended:
+        clear(departure)
 
 
 def arrived(session: Session, intent: Event, departure: Departure) -> SignedModel | None:
@@ -205,8 +221,16 @@ def give_up(ledger: Ledger, actor: str, subject: str, departure: Departure, appe
 
 def fulfilled(session: Session, intent: str, subject: str) -> bool:
     """Whether an export is on record as having left the house."""
-    events = newest_events(session, subject, EXPORTED)
-    return any(load_json(event.payload)["intent"] == intent for event in events)
+    return outcome_of(session, intent, subject) is not None
+
+
+def outcome_of(session: Session, intent: str, subject: str) -> dict[str, Any] | None:
+    """What the log says of an export that left the house, None if it says nothing."""
+    for event in newest_events(session, subject, EXPORTED):
+        payload: dict[str, Any] = load_json(event.payload)
+        if payload["intent"] == intent:
+            return payload
+    return None
 
 
 def set_aside(departure: Departure) -> None:
@@ -228,6 +252,21 @@ def names_intent(departure: Departure) -> bool:
     except GovernanceError:
         return False
     return isinstance(log, dict) and log.get("head") == departure.intent
+
+
+def settle(departure: Departure) -> None:
+    """An export is on record: remember where it went. What fails now is left to the doctor."""
+    folder = departure.file.parent / _SENT
+    with suppress(OSError, GovernanceError):
+        before = [
+            note for note in sent(departure.file.parent) if note.directory == departure.directory
+        ]
+        folder.mkdir(exist_ok=True)
+        shutil.rmtree(departure.temporary, ignore_errors=True)
+        departure.file.replace(folder / departure.file.name)
+        for note in before:
+            if note.intent != departure.intent:
+                note.file.unlink(missing_ok=True)
 
 
 def clear(departure: Departure) -> None:

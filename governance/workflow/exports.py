@@ -13,8 +13,8 @@ from governance.ledger.database import Ledger, Session
 from governance.ledger.events import check_signature, stream
 from governance.ledger.intents import find_intent
 from governance.ledger.lookup import find_model, find_version, newest_events
+from governance.ledger.names import subject_of
 from governance.ledger.tables import Event, ModelVersion
-from governance.workflow.aliases import subject_of
 from governance.workflow.departures import EXPORTED, announced_in
 
 

@@ -84,14 +84,6 @@ def register(
         source = replace(source, license=find_license(source))
 
     labels_digest = digest_json(labels.to_dict())
-    identifiers = {
-        "model": name,
-        "source": source.describe(),
-        "weights_digest": clip.weights_digest,
-        "labels_digest": labels_digest,
-        "fold_path": path.name,
-        "dimension": clip.dimension,
-    }
     digest = version_digest(clip.weights_digest, labels_digest, none.digest, [])
     base = BaseModel(source, clip.weights_digest, clip.config_digest, clip.dimension)
     about = Identity(
@@ -109,7 +101,7 @@ def register(
                 about, bank, none, None, {}, recipe, {}, served_card(about, [], []),
                 clip.needs_transformers, signer,
             ),
-            params=identifiers,
+            params=base_params(about, path.name),
         ),
     )  # fmt: skip
     signed = signed_artifacts(tools.registry, registered.run_id, about)
@@ -202,6 +194,18 @@ def check_text_side(tools: Tools, base: BaseModel) -> None:
     from governance.clip.paths import find_text_path
 
     find_text_path(tools.encoder.model(base))
+
+
+def base_params(about: Identity, fold_path: str) -> dict[str, Any]:
+    """Parameters of a base model's run in MLflow."""
+    return {
+        "model": about.model,
+        "source": about.base.source.describe(),
+        "weights_digest": about.weights_digest,
+        "labels_digest": about.labels_digest,
+        "fold_path": fold_path,
+        "dimension": about.base.dimension,
+    }
 
 
 def base_model(model: Model) -> BaseModel:

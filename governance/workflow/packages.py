@@ -5,6 +5,7 @@ All of it is signed by whoever makes the version; the signed statement is record
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,16 @@ from governance.clip.encoder import BaseModel
 from governance.clip.source import Source
 from governance.digests import canonical_json, load_json
 from governance.errors import IntegrityError, NotFoundError
-from governance.evidence.artifact import SignedModel, sign_directory, verify_directory
+from governance.evidence.artifact import (
+    SIGNATURE_NAME,
+    SignedModel,
+    sign_directory,
+    verify_directory,
+)
 from governance.ledger.database import Session
 from governance.ledger.identity import text_digests
 from governance.ledger.lookup import find_request, newest_events, overrides_of_request
+from governance.ledger.names import subject_of
 from governance.ledger.tables import ModelVersion, ProjectorRecord
 from governance.registry import Artifacts, Registry
 from governance.reports.card import CardRequest, model_card
@@ -33,7 +40,6 @@ from governance.serving.contents import (
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.projector import Projector
 from governance.unlearning.targets import Target, describe_all
-from governance.workflow.aliases import subject_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 
 REGISTERED, MODEL_REGISTERED = "version.registered", "model.registered"
 """Events that record the artifacts of a version, and of the base model as the first one."""
+
+_REPORT, _JSON = "report-", ".json"
 
 
 def package(
@@ -56,7 +64,7 @@ def package(
     hugging_face: bool,
     key: "SigningKey",
 ) -> Artifacts:
-    """The files of a version and the tags of it; whoever logs it adds parameters and metrics.
+    """The files of a version and the tags of it, signed; whoever logs it adds parameters and metrics.
 
     Args:
         identity: which version it is.
@@ -77,12 +85,40 @@ def package(
         write_flavor(directory, hugging_face)
         sign_directory(directory, identity.name, identity.facts(), key)
 
+    contents = derived(identity, bank, projector, text, changed, recipe, reports)
+    return replace(contents, texts={CARD: card}, finish=finish)
+
+
+def derived(
+    identity: Identity,
+    bank: PromptBank,
+    projector: Projector,
+    text: Projector | None,
+    changed: "Mapping[str, Tensor]",
+    recipe: Mapping[str, Any],
+    reports: Mapping[str, Mapping[str, Any]],
+) -> Artifacts:
+    """The files that follow from ledger and base model, and the tags.
+
+    They are the same to the last byte whether they come from what was just computed or from what the ledger gave back,
+    so records take the way through canonical JSON.
+
+    Args:
+        identity: which version it is.
+        bank: of the base model.
+        projector: P of the image features.
+        text: P of the text features, None if only images are edited.
+        changed: tensors that the edit changes, at fp32.
+        recipe: how the version was made.
+        reports: contents of its reports by name of the data set.
+    """
+    records = {
+        RECIPE: dict(recipe),
+        LABELS: bank.labels.to_dict(),
+        **{f"{_REPORT}{name}{_JSON}": content for name, content in reports.items()},
+    }
     return Artifacts(
-        records={
-            RECIPE: dict(recipe),
-            LABELS: bank.labels.to_dict(),
-            **{f"report-{name}.json": content for name, content in reports.items()},
-        },
+        records={name: load_json(canonical_json(record)) for name, record in records.items()},
         tensors={
             FACTORS: {
                 name: tensor.contiguous()
@@ -91,14 +127,18 @@ def package(
             CHANGED: changed,
             CLASSIFIER: {"rows": bank.edited(text).plain_scores.float().contiguous()},
         },
-        texts={CARD: card},
         tags={
             "governance.digest": identity.digest,
             "governance.weights_digest": identity.weights_digest,
             "governance.active_requests": canonical_json(list(identity.active)),
         },
-        finish=finish,
     )
+
+
+def is_derived(name: str) -> bool:
+    """Whether a file is one of `derived`; the others the log holds itself."""
+    report = name.startswith(_REPORT) and name.endswith(_JSON)
+    return report or name in (RECIPE, LABELS, FACTORS, CHANGED, CLASSIFIER)
 
 
 def card_requests(
@@ -200,7 +240,20 @@ def card_of(
     return model_card(facts, source.public_name, repository, requests, reports, loading)
 
 
-def signed_artifacts(registry: Registry, run_id: str, identity: Identity) -> SignedModel:
+@dataclass(frozen=True)
+class SignedArtifacts:
+    """The artifacts of a version, as somebody signed them.
+
+    Attributes:
+        signed: what the signature says.
+        texts: the files that cannot be derived, the signature's own among them, by name.
+    """
+
+    signed: SignedModel
+    texts: Mapping[str, str]
+
+
+def signed_artifacts(registry: Registry, run_id: str, identity: Identity) -> SignedArtifacts:
     """The artifacts of a version as MLflow has them now.
 
     Raises:
@@ -211,6 +264,8 @@ def signed_artifacts(registry: Registry, run_id: str, identity: Identity) -> Sig
         registry.fetch(run_id, Path(directory))
         try:
             signed = verify_directory(Path(directory), besides=UNSIGNED)
+            names = [SIGNATURE_NAME, *(name for name in signed.files if not is_derived(name))]
+            texts = {name: (Path(directory) / name).read_bytes().decode() for name in names}
         except (NotFoundError, IntegrityError) as error:
             problem = str(error).replace(directory, f"run {run_id}")
             raise IntegrityError(
@@ -221,22 +276,34 @@ def signed_artifacts(registry: Registry, run_id: str, identity: Identity) -> Sig
         raise IntegrityError(
             f"MLflow's artifacts of {identity.name} are signed for another version"
         )
-    return signed
+    return SignedArtifacts(signed, texts)
 
 
-def artifact_facts(signed: SignedModel) -> dict[str, str]:
-    """What the log says of a version's artifacts: which statement, signed with which key."""
-    return {"statement_digest": signed.statement_digest, "key_id": signed.key.key_id}
+def artifact_facts(found: SignedArtifacts) -> dict[str, Any]:
+    """What the log says of a version's artifacts: which statement, signed with which key, and what no figures give.
+
+    The texts make it possible to put back every file of a version, whoever does it and whatever software is installed
+    then, without signing anything anew. They are public anyway and hold no personal data.
+    """
+    signed = found.signed
+    return {
+        "statement_digest": signed.statement_digest,
+        "key_id": signed.key.key_id,
+        "texts": dict(found.texts),
+    }
 
 
-def recorded_artifacts(session: Session, version: ModelVersion) -> dict[str, str] | None:
-    """What the log says of them, None if it says nothing."""
+def registration(session: Session, version: ModelVersion) -> dict[str, Any]:
+    """What the event says that recorded a version.
+
+    Raises:
+        IntegrityError: there is none.
+    """
     model = version.model.name
     subjects = {REGISTERED: subject_of(model, version.number), MODEL_REGISTERED: f"model:{model}"}
     for action, subject in subjects.items():
         for event in newest_events(session, subject, action):
             payload = load_json(event.payload)
             if payload["version"]["number"] == version.number:
-                facts: dict[str, str] | None = payload.get("artifacts")
-                return facts
-    return None
+                return dict(payload)
+    raise IntegrityError(f"the ledger has no event that made version {version.number} of {model!r}")

@@ -15,7 +15,7 @@ from governance.ledger import arrays
 from governance.ledger.database import Ledger, Session
 from governance.ledger.events import append
 from governance.ledger.facts import report_facts, version_facts
-from governance.ledger.intents import VERSION, check_open, ended_intents, open_intents
+from governance.ledger.intents import VERSION, check_open, is_ended, open_intents
 from governance.ledger.lookup import (
     active_requests,
     find_model,
@@ -23,21 +23,25 @@ from governance.ledger.lookup import (
     newest_version,
     versions,
 )
+from governance.ledger.names import subject_of
 from governance.ledger.signers import signing_key
 from governance.ledger.tables import Model, ModelVersion, Override, VersionMember
 from governance.ledger.types import now
+from governance.ledger.whereabouts import moved, place_among
 from governance.policy import CANDIDATE
 from governance.registry import ABANDONED_TAG, KEY_TAG, Artifacts, RegisteredVersion, Registry
+from governance.serving.contents import Identity
+from governance.unlearning.projector import Projector
 from governance.workflow.aliases import (
     give_up,
     served_number,
     settle,
-    subject_of,
     take_alias,
 )
 from governance.workflow.build import Built, Plan
 from governance.workflow.measure import store_report
 from governance.workflow.packages import (
+    SignedArtifacts,
     artifact_facts,
     package,
     served_card,
@@ -48,7 +52,6 @@ from governance.workflow.tools import Tools
 from governance.workflow.transition import require
 
 if TYPE_CHECKING:
-    from governance.evidence.artifact import SignedModel
     from governance.evidence.keys import SigningKey
 
 
@@ -118,14 +121,20 @@ def mark_abandoned(ledger: Ledger, registry: Registry, model_name: str) -> None:
 
     Nothing is deleted: what was made, and that it was abandoned, can be seen in both places.
     """
+    found = registry.all_tags(model_name)
+    left = {}
     with ledger.read() as session:
-        model = find_model(session, model_name)
-        known = {version.registry_version for version in versions(session, model)}
-        ended = ended_intents(session)
-    for version, tags in registry.all_tags(model_name).items():
-        key = tags.get(KEY_TAG)
-        if version not in known and key in ended and tags.get(ABANDONED_TAG) != key:
-            registry.tag_version(model_name, version, ABANDONED_TAG, key)
+        again = moved(session)
+        rows = versions(session, find_model(session, model_name))
+        known = {place_among(again, version).registry_version for version in rows}
+        for version, tags in found.items():
+            key = tags.get(KEY_TAG)
+            if version in known or key is None or tags.get(ABANDONED_TAG) == key:
+                continue
+            if key == rows[0].digest or is_ended(session, key):  # the base model goes by its digest
+                left[version] = key
+    for version, key in left.items():
+        registry.tag_version(model_name, version, ABANDONED_TAG, key)
 
 
 def _record(
@@ -136,7 +145,7 @@ def _record(
     aliases: Sequence[str],
     key: str,
     registered: RegisteredVersion,
-    signed: "SignedModel",
+    signed: SignedArtifacts,
 ) -> None:
     """The outcome: version, events, states and aliases in one transaction."""
     plan = built.plan
@@ -237,10 +246,6 @@ def _store_version(
 
 def _artifacts(tools: Tools, built: Built, signer: "SigningKey") -> Artifacts:
     plan, composition = built.plan, built.composition
-    active = [member.request for member in plan.members]
-    metrics = {"rank": float(composition.projector.rank)}
-    if built.reports:
-        metrics |= flat_metrics(built.reports[0][1])
     contents = {dataset.name: content for dataset, content in built.reports}
     packed = package(
         built.identity,
@@ -256,11 +261,21 @@ def _artifacts(tools: Tools, built: Built, signer: "SigningKey") -> Artifacts:
     )
     return replace(
         packed,
-        params={
-            "version": plan.number,
-            "parent": plan.parent,
-            "active_requests": active,
-            "base_weights": plan.base.weights_digest,
-        },
-        metrics=metrics,
+        params=run_params(built.identity, plan.parent),
+        metrics=run_metrics(composition.projector, list(contents.values())),
     )
+
+
+def run_params(identity: Identity, parent: int) -> dict[str, Any]:
+    """Parameters of a version's run in MLflow."""
+    return {
+        "version": identity.number,
+        "parent": parent,
+        "active_requests": list(identity.active),
+        "base_weights": identity.base.weights_digest,
+    }
+
+
+def run_metrics(projector: Projector, reports: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Metrics of a version's run in MLflow: those of its first report."""
+    return {"rank": float(projector.rank)} | (flat_metrics(reports[0]) if reports else {})

@@ -16,8 +16,10 @@ from governance.ledger.lookup import (
     find_version,
     newest_events,
 )
+from governance.ledger.names import subject_of
 from governance.ledger.rules import current, production
 from governance.ledger.tables import Model, ModelVersion, Override
+from governance.ledger.whereabouts import place_of
 from governance.registry import Registry
 from governance.states import ACTIVE_STATES, Action, State
 from governance.workflow.aliases import (
@@ -25,7 +27,6 @@ from governance.workflow.aliases import (
     give_up,
     served_number,
     settle,
-    subject_of,
     take_alias,
 )
 from governance.workflow.gates import admit, serving
@@ -86,7 +87,7 @@ def promote(
         judgement = judge_version(session, version)
         spite = admit(session, actor, "version.override", version, judgement, override)
         payload = serving(version, judgement, spite)
-        name, registry_version = model.name, version.registry_version
+        name, registry_version = model.name, place_of(session, version).registry_version
     _move(ledger, registry, actor, name, number, registry_version, served, payload, spite=spite)
     return name, number
 
@@ -138,7 +139,8 @@ def consider(session: Session, model_name: str | None, to: int | None) -> Return
                 "void, because the request was prepared again"
             )
     lost = _lost(session, model, version, served)
-    return Return(model.name, number, version.registry_version, version.digest, served, lost)
+    registry_version = place_of(session, version).registry_version
+    return Return(model.name, number, registry_version, version.digest, served, lost)
 
 
 @recorded("roll back", "model", "model_name")

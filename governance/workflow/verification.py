@@ -10,13 +10,14 @@ from governance.ledger import arrays
 from governance.ledger.identity import factors_digest, text_digests, version_digest
 from governance.ledger.lookup import find_model, find_version
 from governance.ledger.tables import ModelVersion
+from governance.ledger.whereabouts import place_of
 from governance.serving.contents import factor_tensors
 from governance.unlearning.projector import digest_tensor
 from governance.workflow.models import base_model
 from governance.workflow.packages import (
     artifact_facts,
     identity_of,
-    recorded_artifacts,
+    registration,
     signed_artifacts,
 )
 from governance.workflow.tools import Tools
@@ -49,9 +50,10 @@ def verify_version(tools: Tools, model_name: str | None, number: int) -> tuple[s
             raise IntegrityError(f"{where} has another digest in the ledger than its parts give")
         base, is_base = base_model(model), version.parent is None
         tags = _tags(version, is_base)
-        run_id, registered = version.run_id, version.registry_version
+        run_id, registered = place_of(session, version)
         digest, weights = version.digest, version.weights_digest
-        about, recorded = identity_of(version), recorded_artifacts(session, version)
+        about = identity_of(version)
+        recorded = registration(session, version).get("artifacts")
     # 2. MLflow's tags.
     found = tools.registry.version_tags(name, registered)
     for tag, value in tags.items():
@@ -62,10 +64,10 @@ def verify_version(tools: Tools, model_name: str | None, number: int) -> tuple[s
     if weights_digest_with(clip, fold(clip, projector, text)) != weights:
         raise IntegrityError(f"folding {where} gives other weights than were recorded ({weights})")
     # 4. MLflow's artifacts are those that were signed when the version was made.
-    signed = signed_artifacts(tools.registry, run_id, about)
-    if artifact_facts(signed) != recorded:
+    stored = signed_artifacts(tools.registry, run_id, about)
+    if artifact_facts(stored) != recorded:
         raise IntegrityError(f"MLflow's artifacts of {where} are not those that the ledger knows")
-    holds = {"version": digest, "weights": weights, "artifacts": signed.statement_digest}
+    holds = {"version": digest, "weights": weights, "artifacts": stored.signed.statement_digest}
     if is_base:  # nothing in it was changed
         return name, holds
     # 5. MLflow's factors are the ledger's, and its changed tensors make the same weights.

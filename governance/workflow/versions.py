@@ -23,13 +23,14 @@ from governance.ledger.lookup import (
     find_request,
     find_version,
 )
+from governance.ledger.names import subject_of
 from governance.ledger.rules import production, served_version
 from governance.ledger.signers import signing_key
 from governance.ledger.tables import ModelVersion, Request
 from governance.policy import CANDIDATE
 from governance.serving.contents import CARD
 from governance.states import Action, State
-from governance.workflow.aliases import check_expected, subject_of
+from governance.workflow.aliases import check_expected
 from governance.workflow.build import (
     Built,
     attacked_requests,
@@ -43,10 +44,10 @@ from governance.workflow.departures import (
     announce,
     announced_in,
     begun,
-    clear,
     clear_ended,
     complete,
     give_up,
+    settle,
     unfinished,
 )
 from governance.workflow.exports import check_unknown, export_name, version_identity
@@ -271,7 +272,7 @@ def export(
     if there is not None:
         departure, signed = there
         outcome = complete(tools.ledger, actor, departure.intent, signed.statement_digest)
-        clear(departure)
+        settle(departure)
         return name, dest, _exported(outcome, key, how_to_load(dest))
     check_free(dest)
     clip = tools.encoder.model(base)
@@ -324,7 +325,7 @@ def export(
     except BaseException:
         give_up(tools.ledger, actor, subject, departure, appeared)
         raise
-    clear(departure)
+    settle(departure)
     return name, dest, _exported(outcome, key, hint)
 
 

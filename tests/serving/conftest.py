@@ -21,10 +21,8 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session")
-def served_home(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
-    """The workspace; what tests change, they copy."""
-    home = tmp_path_factory.mktemp("served") / "home"
+def make_home(home: Path, images: Path) -> Path:
+    """A workspace with version 2 as the champion."""
     for line in (
         ["init", "--admin", "ada"],
         ["actor", "add", "carla", "--role", "compliance"],
@@ -41,6 +39,12 @@ def served_home(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     ):  # fmt: skip
         assert run([*line, "--home", str(home)]) == 0
     return home
+
+
+@pytest.fixture(scope="session")
+def served_home(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    """The workspace; what tests change, they copy."""
+    return make_home(tmp_path_factory.mktemp("served") / "home", images)
 
 
 @pytest.fixture(scope="session")

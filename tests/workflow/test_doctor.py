@@ -191,6 +191,8 @@ def test_what_cannot_be_repaired_is_said(place: Workplace, shop: Shop) -> None:
         "where": "MLflow: its version 2 of shop",
         "problem": "the ledger does not know it; somebody else registered it",
         "remedy": None,
+        "advice": None,
+        "failure": None,
     }
 
 
