@@ -5,6 +5,7 @@ be told to kill itself, as by SIGKILL from outside, at the n-th of its writes: b
 ledger, after every one of MLflow, before and after every file that appears. The program knows nothing of this.
 """
 
+import gc
 import itertools
 import json
 import os
@@ -125,8 +126,12 @@ def _serve() -> None:
     import mlflow.store.artifact.artifact_repo
     import mlflow.store.model_registry.sqlalchemy_store
     import mlflow.store.tracking.sqlalchemy_store
+    from sqlalchemy.orm import configure_mappers
 
     import governance.audit.verify
+    import governance.cli.main
+    import governance.cli.request
+    import governance.cli.version
     import governance.clip.encode
     import governance.clip.export
     import governance.clip.fold
@@ -138,6 +143,10 @@ def _serve() -> None:
     import governance.workflow.release
     import governance.workflow.versions  # noqa: F401
 
+    configure_mappers()
+    # A child that collected what was imported would look at all of it, and copy it.
+    gc.collect()
+    gc.freeze()
     # Artifacts are copied by several threads, so that the same command would not die at the same write.
     repository = mlflow.store.artifact.artifact_repo.ArtifactRepository
     repository.max_workers = property(lambda _: 1)
@@ -152,6 +161,9 @@ def _serve() -> None:
             _, status = os.waitpid(child, 0)
             os.write(1, f"{request['number']} {status}\n".encode())
             os._exit(0)
+    os._exit(
+        0
+    )  # nothing is put away that children may still use, and frozen objects are not complained of
 
 
 def _work(request: dict[str, Any]) -> None:
