@@ -42,12 +42,23 @@ class Server:
 
     def keep(self, to: Path) -> Path:
         """Copy what the server holds now, but for artifacts, which no test takes away from another."""
-        _copy_database(self.place / "mlflow.db", to)
+        with closing(sqlite3.connect(self.place / "mlflow.db")) as live, closing(sqlite3.connect(to)) as kept:
+            live.backup(kept)
         return to
 
     def restore(self, kept: Path) -> None:
-        """Let the server hold what it held."""
-        _copy_database(kept, self.place / "mlflow.db")
+        """Let the server hold what it held: row by row, for it would not notice that it has another file."""
+        with closing(sqlite3.connect(self.place / "mlflow.db", isolation_level=None)) as live:
+            live.execute("ATTACH ? AS kept", (str(kept),))
+            live.execute("BEGIN IMMEDIATE")
+            query = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
+            for (name,) in live.execute(query).fetchall():
+                places = (f'main."{name}"', f'kept."{name}"')
+                if not any(live.execute(f"SELECT 1 FROM {p} LIMIT 1").fetchone() for p in places):
+                    continue
+                live.execute(f'DELETE FROM main."{name}"')
+                live.execute(f'INSERT INTO main."{name}" SELECT * FROM kept."{name}"')
+            live.execute("COMMIT")
 
     @contextmanager
     def full_disk(self, size: int) -> Iterator[None]:
@@ -58,12 +69,6 @@ class Server:
             yield
         finally:
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, limits)
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """By SQLite itself, for somebody has it open."""
-    with closing(sqlite3.connect(source)) as here, closing(sqlite3.connect(target)) as there:
-        here.backup(there)
 
 
 @contextmanager
@@ -132,11 +137,13 @@ class Fault:
             (the answer breaks off half-way) or ``twice`` (somebody in between sends it a second time).
         at: number of the request, from 1.
         lasting: whether the server is down for all that follow.
+        always: whether the same befalls all that follow.
     """
 
     kind: str
     at: int
     lasting: bool = False
+    always: bool = False
 
 
 @dataclass
@@ -173,7 +180,7 @@ class Line:
             self.requests.append(request)
             if self.fault is None or len(self.requests) < self.fault.at:
                 return None
-            if len(self.requests) == self.fault.at:
+            if len(self.requests) == self.fault.at or self.fault.always:
                 return self.fault.kind
             return "down" if self.fault.lasting else None
 
