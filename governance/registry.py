@@ -1,8 +1,8 @@
 """The adapter to MLflow, the only import of it: a mirror of the ledger, never the record.
 
 One experiment and one registered model for each base model, one run for each preparation and each version. Every call
-can be repeated: what it would make is looked up by its key first. So calls repeat themselves when MLflow is out of reach
-for a moment, and MLflow's client does not: it would send the same request again, and a version whose answer was lost
+can be repeated: what it would make is looked up by its key first. So calls repeat themselves when MLflow is out of
+reach for a moment. MLflow's client does not: it would send the same request again, and a version whose answer was lost
 would be made twice.
 """
 
@@ -19,8 +19,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-# Before mlflow reads them. Its own defaults retry a dead server for minutes, draw progress bars into log files, and print
-# addresses on standard output, which is for results.
+# Before mlflow reads them. Its own defaults retry a dead server for minutes, draw progress bars into log files, and
+# print addresses on standard output, which is for results.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

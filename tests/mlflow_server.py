@@ -42,7 +42,10 @@ class Server:
 
     def keep(self, to: Path) -> Path:
         """Copy what the server holds now, but for artifacts, which no test takes away from another."""
-        with closing(sqlite3.connect(self.place / "mlflow.db")) as live, closing(sqlite3.connect(to)) as kept:
+        with (
+            closing(sqlite3.connect(self.place / "mlflow.db")) as live,
+            closing(sqlite3.connect(to)) as kept,
+        ):
             live.backup(kept)
         return to
 

@@ -1,4 +1,4 @@
-"""Where a command writes: before and after every transaction of the ledger, every one of MLflow, every file that appears.
+"""Where a command writes: around every transaction of the ledger, after every one of MLflow, around every file.
 
 Tests count these points in an undisturbed run, and let something happen at each. The program knows nothing of this.
 """

@@ -1,4 +1,4 @@
-"""Somebody between the adapter and a real MLflow server: what is lost once is not noticed, what lasts is one clear line."""
+"""Between the adapter and a real MLflow server: what is lost once is not noticed, what lasts is one clear line."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -117,7 +117,10 @@ def test_a_full_disk_of_the_server(
     """Its database cannot grow, or only the artifacts find no room."""
     large = Artifacts(texts={"README.md": "x" * (1 << 17)})
     registry.log_run("shop", "before", "a run", ARTIFACTS)
-    with mlflow.full_disk(size), pytest.raises(UnavailableError, match=r"fails with status 50\d; its own log"):
+    with (
+        mlflow.full_disk(size),
+        pytest.raises(UnavailableError, match=r"fails with status 50\d; its own log"),
+    ):
         registry.register("shop", "key", 1, "base", large)
     made = registry.register("shop", "key", 1, "base", large)
     registry.fetch(made.run_id, tmp_path)
@@ -129,7 +132,7 @@ def test_a_full_disk_of_the_server(
 def test_what_is_not_there_is_not_asked_for_again(line: Line, registry: Registry) -> None:
     registry.register("shop", "key", 1, "base", ARTIFACTS)
     line.begin()
-    with pytest.raises(UnavailableError, match="refused: .*not found"):
+    with pytest.raises(UnavailableError, match=r"refused: .*not found"):
         registry.tag_version("shop", "9", "tag", "value")
     assert set(Counter(line.requests).values()) == {1}
     made = registry.log_run("shop", "other", "a run", ARTIFACTS)

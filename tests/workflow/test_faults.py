@@ -4,10 +4,10 @@ What is where, as step × fault; steps are discovered by an undisturbed run, so 
 
 | step | exception | SIGKILL | MLflow down | timeout after success | disk full |
 |---|---|---|---|---|---|
-| transaction of the ledger | here | `test_kill` | – | here: the commit's answer is lost | here; `tests.ledger.test_disk` |
-| call to MLflow | here | `test_kill` | here | here | here, on the server |
-| request to a server | – | – | here | here | here |
-| file of an export, departure, checkpoint | here | `test_kill` | – | – | here, half-written |
+| transaction of the ledger | here | `test_kill` | – | here, at the commit | here; `tests/ledger/test_disk` |
+| call to MLflow | here | `test_kill` | here | here | `test_server` |
+| request to MLflow's server | – | – | `test_server` | `test_server` | `test_server` |
+| file: export, departure, checkpoint, notification | here | `test_kill` | – | – | here, half-written |
 
 Exhaustive, in this process with a stand-in for MLflow: every verb that writes × every transaction, call and file × what
 can befall it, which lasts until the command has ended; then repeating alone must do. At every third step an exception,

@@ -1,4 +1,4 @@
-"""The whole path against a real MLflow server, and faults that last at its requests; see `tests/workflow/test_faults.py`."""
+"""The whole path against a real MLflow server, and faults that last at its requests; see `test_faults`."""
 
 import re
 import warnings
