@@ -4,6 +4,7 @@ The server takes ten seconds to start, so there is one for all tests of a proces
 """
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -186,6 +187,15 @@ class Line:
             if len(self.requests) == self.fault.at or self.fault.always:
                 return self.fault.kind
             return "down" if self.fault.lasting else None
+
+
+def first_of_each_kind(requests: list[str]) -> dict[int, str]:
+    """Requests by their numbers, from 1; those to one end, for one file or another, are of a kind."""
+    found: dict[str, int] = {}
+    for number, request in enumerate(requests, 1):
+        kind = re.sub(r"[?].*|/[0-9a-f]{32}/.*", "", request)
+        found.setdefault(kind, number)
+    return {number: kind for kind, number in found.items()}
 
 
 @contextmanager

@@ -31,6 +31,7 @@ _NEWS = re.compile(r"[0-9T:.-]+Z WARNING|Going to|Recognisable again|Nothing bec
 _LOG = """
 [notify.endpoints.log]
 file = "notifications.jsonl"
+kinds = ["request.filed", "version.promoted"]
 """
 
 
@@ -226,7 +227,9 @@ def loaded_once(encoder: Encoder) -> Iterator[None]:
             once(fold.fold, lambda _, projector, text, *a: (projector.digest, text, a)),
         )
         patch.setattr(
-            prepare, "_measure", once(prepare._measure, lambda _, __, digest, *___: digest)
+            prepare,
+            "measure_request",
+            once(prepare.measure_request, lambda _, __, digest, *___: digest),
         )
         build = once(
             versions.build,

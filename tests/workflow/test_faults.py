@@ -14,7 +14,7 @@ can befall it, which lasts until the command has ended; then repeating alone mus
 too, an interruption or an unexpected one in turn, and the doctor goes first; `test_kill` takes both ways everywhere.
 
 Sampled, against a real server (`test_server`): apply, promote and rollback × each kind of HTTP request × a fault that
-lasts. What befalls one request only is in `tests/test_outages.py`, at every request.
+lasts. What befalls one request only is in `tests/test_outages.py`, at each kind of request, too.
 """
 
 import copy

@@ -11,7 +11,7 @@ import pytest
 from governance import registry as adapter
 from governance.clip.encoder import Encoder
 from governance.registry import ABANDONED_TAG, KEY_TAG
-from tests.mlflow_server import Fault, Line, Server, lay_line
+from tests.mlflow_server import Fault, Line, Server, first_of_each_kind, lay_line
 from tests.workflow.bench import Bench, Stage, loaded_once, make_stages, recover
 from tests.workflow.commands import COMMANDS, VERIFY
 
@@ -98,15 +98,6 @@ def test_what_lasts_from_a_request_on_is_told_and_repeating_converges(
         if problem := _disturb(distant, stage, Fault(kind, number, lasting=True)):
             problems.append(f"{kind} at {request} ({number}): {problem}")
     assert problems == []
-
-
-def first_of_each_kind(requests: list[str]) -> dict[int, str]:
-    """Requests by their numbers, from 1; those to one end, for one file or another, are of a kind."""
-    found: dict[str, int] = {}
-    for number, request in enumerate(requests, 1):
-        kind = re.sub(r"[?].*|/[0-9a-f]{32}/.*", "", request)
-        found.setdefault(kind, number)
-    return {number: kind for kind, number in found.items()}
 
 
 def _disturb(distant: Distant, stage: Stage, fault: Fault) -> str | None:
