@@ -1,7 +1,9 @@
 """The adapter to MLflow, the only import of it: a mirror of the ledger, never the record.
 
 One experiment and one registered model for each base model, one run for each preparation and each version. Every call
-can be repeated: what it would make is looked up by its key first.
+can be repeated: what it would make is looked up by its key first. So calls repeat themselves when MLflow is out of
+reach for a moment. MLflow's client does not: it would send the same request again, and a version whose answer was lost
+would be made twice.
 """
 
 import json
@@ -13,13 +15,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-# Before mlflow reads them. Its own defaults retry a dead server for minutes, and draw progress bars into log files.
+# Before mlflow reads them. Its own defaults retry a dead server for minutes, draw progress bars into log files, and
+# print addresses on standard output, which is for results.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
@@ -36,6 +41,39 @@ KEY_TAG = "governance.key"
 NUMBER_TAG = "governance.version"
 ABANDONED_TAG = "governance.abandoned"
 """On a version that an abandoned intent has left; its value is the intent's digest."""
+
+PAUSES_S = (1.0, 3.0)
+"""Between the tries of a call while a server is out of reach."""
+
+_TIMEOUT = re.compile("timed out|TimeoutError")
+_ANSWERED = re.compile(r"too many (\d{3}) error responses")
+_BROKEN_OFF = re.compile("Connection aborted|Connection broken|IncompleteRead|Response ended prem")
+_NOT_REACHED = "Max retries exceeded"
+"""What MLflow's client says of a server, in whatever it wraps that; it keeps no error to look at."""
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class _PassingError(UnavailableError):
+    """MLflow is out of reach, perhaps only for a moment."""
+
+
+def _repeated(call: C) -> C:
+    """A call that is tried again while MLflow is out of reach."""
+
+    @wraps(call)
+    def patient(*args: Any, **kwargs: Any) -> Any:
+        for pause in PAUSES_S:
+            try:
+                return call(*args, **kwargs)
+            except _PassingError:
+                time.sleep(pause)
+        try:
+            return call(*args, **kwargs)
+        except _PassingError as error:
+            raise UnavailableError(str(error)) from error.__cause__
+
+    return cast(C, patient)
 
 
 @dataclass(frozen=True)
@@ -110,6 +148,7 @@ class Registry:
         self._artifact_dir = artifact_dir
         self._client: MlflowClient | None = None
 
+    @_repeated
     def log_run(self, model: str, key: str, name: str, artifacts: Artifacts) -> str:
         """Log a run of the model's experiment, or complete the one that an earlier try began.
 
@@ -126,25 +165,9 @@ class Registry:
             UnavailableError: MLflow cannot be used.
         """
         with self._explained():
-            client = self._connected()
-            experiment = self._experiment(model)
-            found = client.search_runs(
-                [experiment], filter_string=f"tags.`{KEY_TAG}` = '{key}'", max_results=1
-            )
-            if found and found[0].info.status == "FINISHED":
-                return str(found[0].info.run_id)
-            run = (
-                found[0]
-                if found
-                else client.create_run(
-                    experiment, tags={KEY_TAG: key, **artifacts.tags}, run_name=name
-                )
-            )
-            run_id = str(run.info.run_id)
-            self._fill(client, run_id, artifacts)
-            client.set_terminated(run_id)
-            return run_id
+            return self._log_run(model, key, name, artifacts)
 
+    @_repeated
     def register(
         self, model: str, key: str, number: int, name: str, artifacts: Artifacts
     ) -> RegisteredVersion:
@@ -155,13 +178,13 @@ class Registry:
         Raises:
             UnavailableError: MLflow cannot be used.
         """
-        run_id = self.log_run(model, key, name, artifacts)
         with self._explained():
             client = self._connected()
+            run_id = self._log_run(model, key, name, artifacts)
             self._registered_model(client, model)
             for version in client.search_model_versions(f"name = '{model}'"):
                 if version.tags.get(KEY_TAG) == key != version.tags.get(ABANDONED_TAG):
-                    return RegisteredVersion(run_id, str(version.version))
+                    return RegisteredVersion(str(version.run_id), str(version.version))
             version = client.create_model_version(
                 model,
                 source=client.get_run(run_id).info.artifact_uri,
@@ -170,6 +193,7 @@ class Registry:
             )
             return RegisteredVersion(run_id, str(version.version))
 
+    @_repeated
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Point an alias at a version; repeatable.
 
@@ -179,6 +203,7 @@ class Registry:
         with self._explained():
             self._connected().set_registered_model_alias(model, alias, version)
 
+    @_repeated
     def delete_alias(self, model: str, alias: str) -> None:
         """Take an alias away; repeatable.
 
@@ -188,6 +213,7 @@ class Registry:
         with self._explained():
             self._connected().delete_registered_model_alias(model, alias)
 
+    @_repeated
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version as MLflow has them now.
 
@@ -198,6 +224,7 @@ class Registry:
             found = self._connected().get_registered_model(model).aliases
         return {str(alias): str(version) for alias, version in found.items()}
 
+    @_repeated
     def tag_version(self, model: str, version: str, tag: str, value: str) -> None:
         """Set a tag of a version; repeatable.
 
@@ -207,6 +234,7 @@ class Registry:
         with self._explained():
             self._connected().set_model_version_tag(model, version, tag, value)
 
+    @_repeated
     def all_tags(self, model: str) -> dict[str, dict[str, str]]:
         """Tags of every version of a model as MLflow has them now; none if it does not know the model.
 
@@ -225,6 +253,7 @@ class Registry:
                 if not token:
                     return found
 
+    @_repeated
     def version_tags(self, model: str, version: str) -> dict[str, str]:
         """Tags of a version as MLflow has them now.
 
@@ -234,6 +263,7 @@ class Registry:
         with self._explained():
             return dict(self._connected().get_model_version(model, version).tags)
 
+    @_repeated
     def tensors(self, run_id: str, name: str) -> "dict[str, Tensor]":
         """Tensors of a run's safetensors file as MLflow has them now.
 
@@ -257,6 +287,7 @@ class Registry:
             except SafetensorError as error:
                 raise IntegrityError(f"MLflow's {name} of run {run_id} is damaged") from error
 
+    @_repeated
     def fetch(self, run_id: str, dest: Path) -> None:
         """Copy all files of a run into a directory that exists; none if the run has lost all of them.
 
@@ -268,6 +299,7 @@ class Registry:
             if client.list_artifacts(run_id):
                 client.download_artifacts(run_id, "", str(dest))
 
+    @_repeated
     def source_of(self, model: str, version: str) -> Source:
         """Where MLflow takes the files of a version from now.
 
@@ -283,6 +315,7 @@ class Registry:
             return Source(None)
         return Source(str(run_id), run.info.lifecycle_stage == LifecycleStage.DELETED)
 
+    @_repeated
     def revive(self, run_id: str) -> bool:
         """Bring a run back if it was deleted, and its experiment with it; repeatable.
 
@@ -304,6 +337,7 @@ class Registry:
                 client.restore_run(run_id)
             return True
 
+    @_repeated
     def replace_files(self, run_id: str, directory: Path, gone: Collection[str] = ()) -> None:
         """Put files into a run, over those of the same names, and take others out; repeatable.
 
@@ -324,6 +358,7 @@ class Registry:
                 for name in gone:
                     files.delete_artifacts(name)  # type: ignore[no-untyped-call]
 
+    @_repeated
     def check(self) -> None:
         """Make sure that the store answers; a new SQLite store is created.
 
@@ -348,6 +383,24 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
+
+    def _log_run(self, model: str, key: str, name: str, artifacts: Artifacts) -> str:
+        client = self._connected()
+        experiment = self._experiment(model)
+        found = client.search_runs(
+            [experiment], filter_string=f"tags.`{KEY_TAG}` = '{key}'", max_results=1
+        )
+        if found and found[0].info.status == "FINISHED":
+            return str(found[0].info.run_id)
+        run = (
+            found[0]
+            if found
+            else client.create_run(experiment, tags={KEY_TAG: key, **artifacts.tags}, run_name=name)
+        )
+        run_id = str(run.info.run_id)
+        self._fill(client, run_id, artifacts)
+        client.set_terminated(run_id)
+        return run_id
 
     def _experiment(self, model: str) -> str:
         client, name = self._connected(), f"governance/{model}"
@@ -387,12 +440,25 @@ class Registry:
         except GovernanceError:  # of what was to be logged
             raise
         except Exception as error:  # MLflow passes on whatever its stores and drivers raise
+            where = _masked(self.tracking_uri)
+            if self.tracking_uri.startswith("http") and (trouble := _trouble(str(error))):
+                kind = UnavailableError if _TIMEOUT.search(str(error)) else _PassingError
+                raise kind(f"MLflow at {where} {trouble}") from error
             verb = "refused" if isinstance(error, MlflowException) else "cannot be used"
             problem = str(error).strip().splitlines() or [type(error).__name__]
-            where, text = _masked(self.tracking_uri), _masked(problem[0])
-            if "Max retries exceeded" in text:
-                raise UnavailableError(f"MLflow at {where} cannot be reached") from error
-            raise UnavailableError(f"MLflow at {where} {verb}: {text}") from error
+            raise UnavailableError(f"MLflow at {where} {verb}: {_masked(problem[0])}") from error
+
+
+def _trouble(said: str) -> str | None:
+    """Why a server gave no answer of its own, None if it did."""
+    if _TIMEOUT.search(said):
+        seconds = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+        return f"does not answer within {seconds} s (MLFLOW_HTTP_REQUEST_TIMEOUT)"
+    if answered := _ANSWERED.search(said):
+        return f"fails with status {answered[1]}; its own log says why"
+    if _BROKEN_OFF.search(said):
+        return "breaks the connection off"
+    return "cannot be reached" if _NOT_REACHED in said else None
 
 
 def _masked(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from governance.ledger.database import Ledger
 from tests import databases as kinds
-from tests import postgres
+from tests import mlflow_server, postgres
 from tests.keys import KEYS
 
 pytest_plugins = ["tests.workflow.fixtures", "tests.statements"]
@@ -127,6 +127,40 @@ def as_owner() -> Iterator[Callable[[Ledger], Ledger]]:
 def ledger(make_ledger: Callable[[], Ledger]) -> Ledger:
     """An empty ledger at head."""
     return make_ledger()
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store in a SQLite file, migrated once and copied for each test."""
+    from governance.registry import Registry
+
+    place = tmp_path_factory.mktemp("mlflow")
+    Registry(f"sqlite:///{place}/mlflow.db", place / "artifacts").check()
+    return place / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def running_mlflow(
+    mlflow_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[mlflow_server.Server]:
+    """A real MLflow server, for all tests of this process one after another."""
+    with mlflow_server.serve(tmp_path_factory.mktemp("server"), mlflow_store) as server:
+        yield server
+
+
+@pytest.fixture
+def mlflow(running_mlflow: mlflow_server.Server, mlflow_store: Path) -> mlflow_server.Server:
+    """The server, empty."""
+    running_mlflow.restore(mlflow_store)
+    return running_mlflow
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits before asking MLflow again."""
+    from governance import registry
+
+    monkeypatch.setattr(registry, "PAUSES_S", (0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

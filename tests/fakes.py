@@ -124,6 +124,7 @@ class FakeRegistry:
     def delete_alias(self, model: str, alias: str) -> None:
         self._enter("delete_alias")
         self._aliases.get(model, {}).pop(alias, None)
+        self._meet("after", "delete_alias")
 
     def aliases(self, model: str) -> dict[str, str]:
         """See `Registry.aliases`."""

@@ -46,21 +46,13 @@ class Store:
     interrupt: Callable[[BaseException], None]
 
 
-@pytest.fixture(scope="session")
-def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store in a SQLite file, migrated once and copied for each test."""
-    place = tmp_path_factory.mktemp("mlflow")
-    Registry(f"sqlite:///{place}/mlflow.db", place / "artifacts").check()
-    return place / "mlflow.db"
-
-
 @pytest.fixture
 def real(mlflow_store: Path, tmp_path: Path) -> Registry:
     shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     return Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
 
 
-@pytest.fixture(params=["fake", "mlflow"])
+@pytest.fixture(params=["fake", "mlflow", "server"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "fake":
         fake = FakeRegistry()
@@ -69,7 +61,10 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
             lambda model: sum(run.model == model for run in fake.runs.values()),
             lambda problem: fake.fail("during", "log_run", problem),
         )
-    registry: Registry = request.getfixturevalue("real")
+    if request.param == "server":
+        registry = Registry(request.getfixturevalue("mlflow").url, Path("nowhere"))
+    else:
+        registry = request.getfixturevalue("real")
 
     def interrupt(problem: BaseException) -> None:
         log_artifacts, pending = MlflowClient.log_artifacts, [problem]
@@ -373,9 +368,8 @@ def test_making_a_registry_touches_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "nosuchstore://x", "file:///tmp/mlruns"])
 def test_a_store_that_cannot_be_used_is_unavailable(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     registry = Registry(uri, tmp_path / "artifacts")
     for call in (
@@ -411,8 +405,9 @@ def test_a_database_that_cannot_be_opened_is_unavailable(uri: str, tmp_path: Pat
         Registry(uri.format(tmp_path), tmp_path / "artifacts").check()
 
 
-def test_no_message_shows_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_no_message_shows_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with pytest.raises(UnavailableError) as caught:
         Registry("http://ada:hunter2@127.0.0.1:9", tmp_path).check()

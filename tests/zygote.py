@@ -1,20 +1,18 @@
 """Command lines in fresh processes without the seconds of importing: a zygote forks a child for each.
 
 The zygote has imported everything and run nothing, so that what it forks is as good as a new interpreter. A child can
-be told to kill itself, as by SIGKILL from outside, at the n-th of its writes: before and after every transaction of the
-ledger, after every one of MLflow, before and after every file that appears. The program knows nothing of this.
+be told to kill itself, as by SIGKILL from outside, at the n-th of its writes (`tests.points`).
 """
 
 import gc
 import itertools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +24,6 @@ TIMEOUT_S = 300
 
 _write_text = Path.write_text
 """As it is before it becomes a point."""
-
-_WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(frozen=True)
@@ -142,6 +138,7 @@ def _serve() -> None:
     import governance.workflow.prepare
     import governance.workflow.release
     import governance.workflow.versions  # noqa: F401
+    import tests.points  # noqa: F401
 
     configure_mappers()
     # A child that collected what was imported would look at all of it, and copy it.
@@ -172,18 +169,18 @@ def _work(request: dict[str, Any]) -> None:
     status = 1
     try:
         os.environ.update(request["environ"])
-        _install(files / "points", request["die_at"])
         codes = []
-        for i, line in enumerate(request["lines"]):
-            for descriptor, end in ((1, "out"), (2, "err")):
-                target = os.open(files / f"{end}-{i}", os.O_WRONLY | os.O_CREAT, 0o600)
-                os.dup2(target, descriptor)
-                os.close(target)
-            with _limited(request["file_limit"]):
-                codes.append(_command(line))
-                sys.stdout.flush()
-                sys.stderr.flush()
-            _write_text(files / "codes", json.dumps(codes))
+        with _watched(files / "points", request["die_at"]):
+            for i, line in enumerate(request["lines"]):
+                for descriptor, end in ((1, "out"), (2, "err")):
+                    target = os.open(files / f"{end}-{i}", os.O_WRONLY | os.O_CREAT, 0o600)
+                    os.dup2(target, descriptor)
+                    os.close(target)
+                with _limited(request["file_limit"]):
+                    codes.append(_command(line))
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                _write_text(files / "codes", json.dumps(codes))
         status = 0
     except BaseException:
         import traceback
@@ -197,7 +194,7 @@ def _command(line: list[str]) -> int:
     from governance.cli.main import run
 
     if line == ["inspect"]:
-        print(json.dumps(_inspect(), sort_keys=True))
+        print(json.dumps(inspect(), sort_keys=True))
         return 0
     return run(line)
 
@@ -215,86 +212,35 @@ def _limited(size: int | None) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def _install(report: Path, die_at: int | None) -> None:
+@contextmanager
+def _watched(report: Path, die_at: int | None) -> Iterator[None]:
     """Name every write in a file, and die at one of them."""
-    import shutil
-
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-    from sqlalchemy.engine.default import DefaultDialect
-
-    from governance.clip import export
+    from tests.points import watch
 
     descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     numbers = itertools.count(1)
 
-    def point(name: str) -> None:
-        same = re.sub(r"[0-9a-f]{12,}", "#", name)  # digests differ from run to run
-        os.write(descriptor, f"{same}\n".encode())
+    def point(name: str, path: Path | None) -> None:
+        os.write(descriptor, f"{name}\n".encode())
         if next(numbers) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    @event.listens_for(Engine, "before_cursor_execute")
-    def _notice(connection: Any, cursor: Any, statement: str, *rest: object) -> None:
-        if statement.lstrip().upper().startswith(_WRITES):
-            store = "MLflow" if "mlflow" in str(connection.engine.url.database) else "the ledger"
-            connection.connection.info["writes"] = store
-
-    commit = DefaultDialect.do_commit
-
-    def counted(self: DefaultDialect, connection: Any) -> None:
-        store = connection.info.pop("writes", None)
-        if store == "the ledger":
-            point("before a commit of the ledger")
-        commit(self, connection)
-        if store is not None:
-            point(f"after a commit of {store}")
-
-    DefaultDialect.do_commit = counted  # type: ignore[method-assign]
-
-    def around(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-            # The file system decides in which order a directory is copied.
-            ending = "file" if name == "copying" else Path(target).name
-            if name == "moving":  # what is there before a copy is what the last write left
-                point(f"before {name} {ending}")
-            result = write(source, target, *args, **kwargs)
-            point(f"after {name} {ending}")
-            return result
-
-        return wrapper
-
-    os.replace = around("moving", os.replace)
-    os.rename = around("moving", os.rename)
-    shutil.copyfile = around("copying", shutil.copyfile)
-
-    def after(write: Callable[..., Any], name: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            result = write(*args, **kwargs)
-            path = Path(name(*args))
-            point(f"after writing {path.suffix if path.suffix == '.partial' else path.name}")
-            return result
-
-        return wrapper
-
-    # What is there before such a write is what the last one left.
-    export.save_file = after(export.save_file, lambda state, path: path)  # type: ignore[assignment]
-    Path.write_text = after(Path.write_text, lambda path, *rest: path)  # type: ignore[method-assign]
-    Path.mkdir = after(Path.mkdir, lambda path, *rest: "a directory")  # type: ignore[method-assign]
-    Path.unlink = after(Path.unlink, lambda path, *rest: path)  # type: ignore[method-assign]
+    with watch(point):
+        yield
 
 
-def _inspect() -> dict[str, Any]:
+def inspect() -> dict[str, Any]:
     """What a workspace has come to, without times, ids and whatever else differs from run to run."""
+    from governance import registry as adapter
     from governance.ledger.database import Ledger
     from governance.ledger.intents import open_intents
     from governance.ledger.lookup import every
     from governance.ledger.tables import Alias, ModelVersion, Request
-    from governance.registry import ABANDONED_TAG, Registry
+    from governance.registry import ABANDONED_TAG
     from governance.settings import load_settings
 
     settings = load_settings()
-    registry = Registry(settings.tracking_uri, settings.artifact_dir)
+    registry = adapter.Registry(settings.tracking_uri, settings.artifact_dir)
     tags = registry.all_tags("shop")
     valid = {number for number, found in tags.items() if ABANDONED_TAG not in found}
     with Ledger(settings.database_url).read() as session:

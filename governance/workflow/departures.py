@@ -200,21 +200,16 @@ def complete(ledger: Ledger, actor: str, intent: str, statement: str) -> dict[st
         return payload
 
 
-def give_up(ledger: Ledger, actor: str, subject: str, departure: Departure, appeared: bool) -> None:
+def give_up(ledger: Ledger, actor: str, subject: str, departure: Departure) -> None:
     """End an export that failed; what the ledger cannot be told now is left to the doctor.
 
-    Args:
-        ledger: where it was announced.
-        actor: who exported.
-        subject: the version.
-        departure: where it was going.
-        appeared: whether the directory got its name; it is removed, unless somebody else recorded it meanwhile.
+    If the directory has got its name, it is removed, unless somebody else recorded it meanwhile.
     """
     with suppress(GovernanceError):
         with ledger.write() as session:
             abandon(session, actor, subject, departure.intent)
             known = fulfilled(session, departure.intent, subject)
-        if appeared and not known:
+        if names_intent(departure) and not known:
             shutil.rmtree(departure.directory)
         clear(departure)
 

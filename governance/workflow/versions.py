@@ -308,7 +308,7 @@ def export(
         if intent.key_id != key.key_id:
             raise ConflictError(f"{actor!r} got another key meanwhile; export again")
         facts["ledger"] = announced_in(session, intent)
-    departure, appeared = Departure.of(departures, intent.digest, dest), False
+    departure = Departure.of(departures, intent.digest, dest)
 
     def seal(directory: Path) -> None:
         card = export_card(about, requests, reports, folded.precision.value)
@@ -319,11 +319,10 @@ def export(
         departure.begin()
         clear_ended(tools.ledger, before)
         hint = export_directory(clip, folded, dest, notes | exported, seal, departure.temporary)
-        appeared = True
         statement = read_signature(dest).statement_digest
         outcome = complete(tools.ledger, actor, intent.digest, statement)
     except BaseException:
-        give_up(tools.ledger, actor, subject, departure, appeared)
+        give_up(tools.ledger, actor, subject, departure)
         raise
     settle(departure)
     return name, dest, _exported(outcome, key, hint)

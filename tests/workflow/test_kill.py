@@ -1,13 +1,11 @@
 """SIGKILL at every write of a command: then the doctor makes it clean, the audit holds, and repeating completes it."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time
 from typing import Any
 
 import pytest
@@ -15,32 +13,12 @@ import pytest
 from governance.demo.scenes import write_dataset
 from tests.databases import PostgresDatabases
 from tests.postgres import Server
+from tests.workflow.commands import COMMANDS, REGISTER, REPAIR, SETUP, VERIFY, grow_old
 from tests.zygote import Outcome, Zygote
 
 pytestmark = pytest.mark.slow
 
-SETUP = [
-    ["init", "--admin", "ada"],
-    ["actor", "add", "carla", "--role", "compliance"],
-    ["actor", "add", "dmitri", "--role", "approver"],
-    ["actor", "add", "mona", "--role", "mlops"],
-    ["model", "register", "shop", "--open-clip", "demo", "--actor", "mona"],
-]
-COMMANDS = {
-    "file": ["request", "file", "--forget", "mug", "--basis", "bias", "--reason", "r",
-             "--actor", "carla"],
-    "prepare": ["request", "prepare", "1", "--actor", "mona"],
-    "approve": ["request", "approve", "1", "--actor", "dmitri"],
-    "apply": ["request", "apply", "1", "--actor", "mona"],
-    "promote": ["version", "promote", "2", "--actor", "mona"],
-    "export": ["version", "export", "2", "-o", "{home}/out", "--actor", "mona"],
-    "drop": ["version", "rollback", "--drop", "1", "--reason", "r", "--actor", "mona"],
-}  # fmt: skip
-"""In the order in which they follow each other; {home} is the workspace."""
-
 HOME = "GOVERNANCE_HOME"
-REPAIR = ["doctor", "--repair", "--actor", "mona"]
-VERIFY = ["audit", "verify"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +81,7 @@ def make_stages(zygote: Zygote, place: Place) -> dict[str, Stage]:
     """Take the whole way once, undisturbed."""
     images = place.home.parent / "images"
     write_dataset(images, per_pair=2, seed=99)
-    done = zygote.run([*SETUP, ["dataset", "add", "eval", str(images)]], place.environ)
+    done = zygote.run([*SETUP, REGISTER, ["dataset", "add", "eval", str(images)]], place.environ)
     assert set(done.codes) == {0}, done.err
     stages = {}
     for name, line in COMMANDS.items():
@@ -160,7 +138,7 @@ def _kill(zygote: Zygote, stage: Stage, number: int, home: Path) -> tuple[str | 
     killed = zygote.run([line], place.environ, die_at=number)
     assert killed.killed
     assert killed.points == stage.points[:number]
-    _grow_old(home)
+    grow_old(home)
     untreated = place.copy(home.with_name(f"{number}-untreated"))
     treated = zygote.run([REPAIR, VERIFY, line, ["doctor"], VERIFY, ["inspect"]], place.environ)
     problem = _problem(stage, treated, ["doctor --repair", "audit verify"])
@@ -185,13 +163,6 @@ def _problem(stage: Stage, done: Outcome, first: list[str]) -> str | None:
     end = json.loads(done.out[-1])
     differences = {key: end[key] for key in stage.end if end[key] != stage.end[key]}
     return f"it came to {differences}" if differences else None
-
-
-def _grow_old(home: Path) -> None:
-    """As if hours had gone by: the doctor leaves files alone that somebody may be writing now."""
-    for path in home.rglob("*"):
-        if path.name.startswith(".") or path.suffix == ".partial":
-            os.utime(path, (time() - 7200,) * 2)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
