@@ -71,16 +71,17 @@ def doctor(invocation: Invocation, mend: bool, quick: bool) -> None:
             click.echo("Nothing is wrong.")
         looked = place.looked
         click.echo(
-            f"checked: {looked.files} files of {looked.versions} versions in MLflow, "
-            f"{looked.exports} exports"
+            f"Checked: {looked.files} files of {looked.versions} versions in MLflow, "
+            f"{looked.exports} exported directories."
         )
         for what in looked.unchecked:
-            click.echo(f"not checked: {what}")
+            click.echo(f"Not checked: {what}")
 
     invocation.emit(record, show)
     if left:
         hint = "" if mend else "; see `governance doctor --repair`"
-        raise IntegrityError(f"{len(left)} things are not as the ledger says{hint}")
+        what = "one thing is" if len(left) == 1 else f"{len(left)} things are"
+        raise IntegrityError(f"{what} not as the ledger says{hint}")
 
 
 def _what_helps(problem: "Problem") -> str:

@@ -170,7 +170,7 @@ def _thursday(house: Company) -> None:
     _file(house, range(31, 35))
     _prepare(house, "miles", [20, 21, 22, 26])
     house.together(*(("dmitri", f"request approve {n}") for n in (7, 8, 16, 20, 21, 26)))
-    house.crash("miles", "request apply 7 8", write=6)
+    house.crash("miles", "request apply 7 8", write=3)
     house.refused("otto", "doctor", "", code=6)
     house.run("mona", "doctor --repair")
     house.run("miles", "request apply 7 8")
@@ -183,8 +183,10 @@ def _thursday(house: Company) -> None:
     client.set_registered_model_alias("shop", "champion", "1")
     client.set_model_version_tag("search", "3", "governance.active_requests", "[]")
     client.delete_model_version_tag("shop", "2", "governance.digest")
-    stray = client.create_model_version("shop", "file:///nowhere", None)
-    house.refused("otto", "audit verify", "governance.digest", code=6)
+    client.delete_model_version("shop", "4")
+    other = client.get_model_version("shop", "2")
+    stray = client.create_model_version("shop", other.source, other.run_id)
+    house.refused("otto", "audit verify", "", code=6)
     house.refused("mona", "doctor --repair", "", code=6)  # a stranger's version it can only name
     assert KEY_TAG not in stray.tags
     client.delete_model_version("shop", stray.version)
