@@ -117,8 +117,9 @@ def verify(
     """Recompute every digest, link, signature and state of the ledger; exit code 6 if anything does not hold.
 
     Tree heads that were signed before are held against it: those in the workspace, in the anchor directory and in
-    MLflow, whose tags and aliases are compared too, and those in the FILEs you kept yourself. What came of it is added
-    to checks.jsonl in the workspace, for `governance metrics` and `governance notify`; the ledger is only read.
+    MLflow, whose tags and aliases are compared too, and those in the FILEs you kept yourself. If everything holds, the
+    workspace gets copies of those that were signed elsewhere. What came of it is added to checks.jsonl in the
+    workspace, for `governance metrics` and `governance notify`; the ledger is only read.
     """
     from governance.audit.verify import verify as verify_ledger
     from governance.outside import read_text
@@ -157,6 +158,8 @@ def verify(
             result.events,
             monotonic() - begun,
         )
+        if result.ok:
+            invocation.keep_heads()
     record = result.to_dict() | {"not_checked": unchecked}
     for what, why in unchecked.items():
         click.echo(f"Not checked: {what} ({why})", err=True)

@@ -161,6 +161,15 @@ class Invocation:
                 err=True,
             )
 
+    def keep_heads(self) -> None:
+        """After a verification: copy the heads into the workspace, with a warning if it takes none."""
+        from governance.workflow.checkpoints import Anchors, spread
+
+        for place, error in spread(
+            self.ledger, Anchors(self.settings.checkpoint_dir)
+        ).failures.items():
+            click.echo(f"Warning: checkpoints were not copied to {place}: {error}", err=True)
+
     @cached_property
     def tools(self) -> "Tools":
         """Ledger, MLflow and models; importing them takes seconds."""

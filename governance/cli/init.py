@@ -26,6 +26,7 @@ def init(invocation: Invocation, admin: str | None, encrypt_texts: bool) -> None
     """
     from governance.evidence.cipher import create_key
     from governance.ledger.database import Ledger
+    from governance.ledger.lookup import is_actor
     from governance.ledger.migrate import upgrade
     from governance.ledger.names import check_name
     from governance.registry import Registry
@@ -60,8 +61,15 @@ def init(invocation: Invocation, admin: str | None, encrypt_texts: bool) -> None
     click.echo(f"Workspace {home} is ready.")
     if is_first:
         click.echo(f"First admin: {name}, whose signing key lies in {settings.keys_dir}")
-    else:
-        click.echo("The ledger has its actors already; add yourself with an admin's help.")
+        return
+    with ledger.read() as session:
+        known = is_actor(session, name)
+    click.echo(
+        f"The ledger knows {name}; a private key that lies elsewhere is named by GOVERNANCE_KEY_FILE."
+        if known
+        else f"The ledger has its actors already, and {name} is none of them: make a key with `governance actor "
+        f"new-key`, and an admin adds you with `governance actor add {name} --public-key …`."
+    )
 
 
 def _user() -> str:

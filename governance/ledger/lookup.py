@@ -134,6 +134,11 @@ def find_actor(session: Session, name: str) -> Actor:
     return actor
 
 
+def is_actor(session: Session, name: str) -> bool:
+    """Whether there is, or was, an actor of that name."""
+    return session.scalar(select(Actor.id).where(Actor.name == name)) is not None
+
+
 def find_key(session: Session, key_id: str) -> ActorKey | None:
     """Anybody's key of that id, valid or retired."""
     return session.scalars(select(ActorKey).where(ActorKey.key_id == key_id)).first()

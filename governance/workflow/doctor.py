@@ -127,12 +127,18 @@ def _abandon(ledger: Ledger, intent: Event, actor: str) -> None:
 
 
 def _checkpoints(place: Workplace, session: Session) -> Iterator[Problem]:
-    """Signed tree heads that the workspace should hold a copy of."""
-    directory = place.settings.checkpoint_dir
-    for row in stored(session):
+    """Signed tree heads that the workspace should hold a copy of: all up to the newest that it has.
+
+    Later ones may have been signed in other workspaces.
+    """
+    directory, later = place.settings.checkpoint_dir, 0
+    notes = [(row, read_text(directory / file_name(row.size))) for row in stored(session)]
+    newest = max((row.size for row, note in notes if note is not None), default=0)
+    for row, note in notes:
         path = directory / file_name(row.size)
-        note = read_text(path)
-        if note is None:
+        if note is None and row.size > newest:
+            later += 1
+        elif note is None:
             cure = partial(_write, directory, row.size, row.note)
             yield Problem(_name(place, path), "this checkpoint is missing", "write it again", cure)
         elif note != row.note:
@@ -140,6 +146,11 @@ def _checkpoints(place: Workplace, session: Session) -> Iterator[Problem]:
                 _name(place, path),
                 "it is not the checkpoint that the ledger holds; see `governance audit verify`",
             )
+    if later:
+        place.looked.unchecked.append(
+            f"{later} {'checkpoint' if later == 1 else 'checkpoints'} signed since the newest in this workspace; "
+            "`governance audit verify` brings them"
+        )
 
 
 def _write(directory: Path, size: int, note: str, actor: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from governance.errors import UnavailableError
 from governance.evidence.merkle import leaf_hash, verify_inclusion
 from governance.ledger.database import Ledger
 from governance.settings import CONFIG_NAME
@@ -47,6 +48,25 @@ def test_a_checkpoint_is_printed_kept_and_found_again(peopled: Path, cli: Cli) -
     result = cli("audit", "verify")
     assert f"2 checkpoints outside the ledger: the first {record['size']} events" in result.out
     assert cli("audit", "verify", "--json").json["anchored_events"] == record["size"]
+
+
+def test_a_verification_brings_heads_that_were_signed_elsewhere(
+    peopled: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = cli("audit", "checkpoint").out
+    (path,) = (peopled / "checkpoints").iterdir()
+    path.unlink()  # as in a workspace that others do not know
+    assert "Not checked: 1 checkpoint signed since the newest" in cli("doctor").out
+    cli("audit", "verify")
+    assert path.read_text() == note
+    assert "Not checked" not in cli("doctor").out
+    path.unlink()
+
+    def full(*given: object) -> bool:
+        raise UnavailableError("no space left")
+
+    monkeypatch.setattr("governance.workflow.checkpoints.write_note", full)
+    assert "Warning: checkpoints were not copied to the workspace" in cli("audit", "verify").err
 
 
 def test_without_a_checkpoint_the_person_is_told(peopled: Path, cli: Cli) -> None:
@@ -140,6 +160,7 @@ def _check_that_mlflow_alone_tells(home: Path, cli: Cli) -> None:
     """Cut the release out of the log: the tag of the version in MLflow still vouches for it."""
     copy = home.parent / "copy"
     shutil.copytree(home, copy)
+    shutil.rmtree(copy / "checkpoints")
     ledger = ledger_of(copy)
     (release,) = raw(ledger, "SELECT MAX(seq) FROM events WHERE action = 'version.promoted'")[0]
     tamper(

@@ -182,7 +182,9 @@ def test_init_can_be_repeated_after_an_interruption(cli: Cli, tmp_path: Path) ->
     home = tmp_path / "fresh"
     cli("init", "--home", home, "--admin", "ada")
     (home / "governance.toml").unlink()  # what an interruption before the last step leaves
-    assert "has its actors already" in cli("init", "--home", home, "--admin", "ada").out
+    assert "The ledger knows ada" in cli("init", "--home", home, "--admin", "ada").out
+    (home / "governance.toml").unlink()
+    assert "and eve is none of them" in cli("init", "--home", home, "--actor", "eve").out
     assert [a["name"] for a in cli("actor", "list", "--home", home, "--json").json] == ["ada"]
 
 

@@ -61,7 +61,7 @@ def test_somebody_with_a_home_of_their_own_works_on_a_shared_ledger(
     monkeypatch.setenv("GOVERNANCE_HOME", str(tmp_path / "hers"))
     url = f"sqlite:///{peopled / 'ledger.db'}"
     said = cli("init", "--admin", "olga", "--database", url).out
-    assert "has its actors already" in said
+    assert "The ledger knows olga; a private key that lies elsewhere is named by" in said
     assert not (tmp_path / "hers" / "keys").exists()
     assert "no signing key here" in cli("audit", "checkpoint", expect=3).err
     monkeypatch.setenv("GOVERNANCE_KEY_FILE", str(tmp_path / "olga.pem"))

@@ -15,7 +15,7 @@ from governance.ledger.intents import VERSION, abandon, open_intents
 from governance.registry import ABANDONED_TAG, Artifacts
 from governance.settings import Settings
 from governance.workflow import actors, versions
-from governance.workflow.checkpoints import Anchors, spread
+from governance.workflow.checkpoints import Anchors, spread, take
 from governance.workflow.departures import Departure, begun
 from governance.workflow.doctor import ASIDE, Workplace, examine, repair
 from governance.workflow.exports import verify_export
@@ -198,7 +198,9 @@ def test_what_cannot_be_repaired_is_said(place: Workplace, shop: Shop) -> None:
 
 def test_files_are_written_again_set_aside_and_removed(place: Workplace) -> None:
     settings, key = place.settings, SigningKey.generate()
-    note = next(settings.checkpoint_dir.glob("*.txt"))
+    take(place.ledger, "otto")
+    spread(place.ledger, Anchors(settings.checkpoint_dir))
+    note = min(settings.checkpoint_dir.glob("*.txt"))
     text = note.read_text()
     note.unlink()
     settings.keys_dir.mkdir()
@@ -217,6 +219,17 @@ def test_files_are_written_again_set_aside_and_removed(place: Workplace) -> None
     assert path.with_name(path.name + ASIDE).exists()
     assert not path.exists()
     assert holds(place.ledger)
+
+
+def test_a_head_that_was_signed_elsewhere_is_not_missing(place: Workplace) -> None:
+    take(place.ledger, "otto")
+    assert examine(place) == []
+    assert place.looked.unchecked == [
+        "1 checkpoint signed since the newest in this workspace; `governance audit verify` brings them"
+    ]
+    spread(place.ledger, Anchors(place.settings.checkpoint_dir))
+    assert examine(place) == []
+    assert place.looked.unchecked == []
 
 
 def test_only_some_may_repair(place: Workplace, shop: Shop) -> None:
