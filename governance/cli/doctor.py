@@ -72,14 +72,15 @@ def doctor(invocation: Invocation, mend: bool, quick: bool) -> None:
         looked = place.looked
         click.echo(
             f"Checked: {looked.files} files of {looked.versions} versions in MLflow, "
-            f"{looked.exports} exported directories."
+            f"{looked.exports} exported {'directory' if looked.exports == 1 else 'directories'}."
         )
         for what in looked.unchecked:
             click.echo(f"Not checked: {what}")
 
     invocation.emit(record, show)
     if left:
-        hint = "" if mend else "; see `governance doctor --repair`"
+        curable = not mend and any(problem.remedy is not None for problem in left)
+        hint = "; see `governance doctor --repair`" if curable else ""
         what = "one thing is" if len(left) == 1 else f"{len(left)} things are"
         raise IntegrityError(f"{what} not as the ledger says{hint}")
 

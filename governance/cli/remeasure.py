@@ -56,9 +56,11 @@ def remeasure(
 
 def _print(found: "list[Remeasured]") -> None:
     for report in found:
+        others = len(report.differences)
+        outcome = f"{others} came out otherwise" if others else "all of them came out again"
         click.echo(
             f"{report.dataset}: {report.values} values of report {short(report.digest)} measured again, "
-            f"{len(report.differences)} are others; largest difference {report.largest:.1g}"
+            f"{outcome}; largest difference {report.largest:.1g}"
         )
         for d in report.differences:
             click.echo(f"BAD {d.where}: recorded {d.recorded}, measured {d.measured}")

@@ -12,7 +12,7 @@ from tests.cli.conftest import Cli
 def test_what_comes_out_again(prepared: Path, cli: Cli) -> None:
     shown = cli("audit", "remeasure", "request", "1").out
     assert "eval: " in shown
-    assert "0 are others; largest difference 0\n" in shown
+    assert "all of them came out again; largest difference 0\n" in shown
     (report,) = cli("audit", "remeasure", "request", "1", "--json").json["reports"]
     assert report["differences"] == []
     assert report["values"] > 500
