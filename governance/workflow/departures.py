@@ -151,11 +151,19 @@ def announce(
 
 
 def clear_ended(ledger: Ledger, before: Sequence[Departure]) -> None:
-    """Clear those whose intents have ended; the others may still be going on."""
+    """Clear those whose intents have ended, and remember where those went that are on record.
+
+    The others may still be going on.
+    """
     with ledger.read() as session:
-        ended = [departure for departure in before if is_ended(session, departure.intent)]
-    for departure in ended:
-        clear(departure)
+        ended = [
+            (departure, fulfilled(session, departure.intent, intent.subject))
+            for departure in before
+            if is_ended(session, departure.intent)
+            and (intent := find_intent(session, departure.intent))
+        ]
+    for departure, on_record in ended:
+        (settle if on_record else clear)(departure)
 
 
 def arrived(session: Session, intent: Event, departure: Departure) -> SignedModel | None:
@@ -209,7 +217,10 @@ def give_up(ledger: Ledger, actor: str, subject: str, departure: Departure) -> N
         with ledger.write() as session:
             abandon(session, actor, subject, departure.intent)
             known = fulfilled(session, departure.intent, subject)
-        if names_intent(departure) and not known:
+        if known:
+            settle(departure)
+            return
+        if names_intent(departure):
             shutil.rmtree(departure.directory)
         clear(departure)
 
