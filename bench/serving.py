@@ -32,7 +32,7 @@ from governance.unlearning.composition import Composition, Edit, compose
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
-from governance.workflow.packages import package, served_card
+from governance.workflow.packages import derived, package, served_card
 
 LABELS = LabelSpace(("dog", "cat", "horse", "elephant", "giraffe", "guitar", "house"))
 
@@ -85,10 +85,10 @@ def write_version(base: ClipModel, place: Path) -> tuple[Identity, int]:
     edit = Edit((Target("dog", None),), Recipe.of("redirect"), ())
     composed = compose(bank, [edit])
     identity, folded = _identity(base, composed)
-    artifacts = package(
-        identity, bank, composed.projector, None, folded.tensors, {"active": []}, {},
-        served_card(identity, [], []), base.needs_transformers, SigningKey.from_seed(b"b" * 32),
-    )  # fmt: skip
+    recipe = {"active": list[int]()}
+    files = derived(identity, bank, composed.projector, None, folded.tensors, recipe, {})
+    card, key = served_card(identity, [], []), SigningKey.from_seed(b"b" * 32)
+    artifacts = package(identity, files, card, base.needs_transformers, key)
     artifacts.write(place)
     return identity, sum(path.stat().st_size for path in place.iterdir())
 

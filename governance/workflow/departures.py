@@ -156,14 +156,14 @@ def clear_ended(ledger: Ledger, before: Sequence[Departure]) -> None:
     The others may still be going on.
     """
     with ledger.read() as session:
-        ended = [
-            (departure, fulfilled(session, departure.intent, intent.subject))
-            for departure in before
-            if is_ended(session, departure.intent)
-            and (intent := find_intent(session, departure.intent))
-        ]
-    for departure, on_record in ended:
-        (settle if on_record else clear)(departure)
+        ended = [departure for departure in before if is_ended(session, departure.intent)]
+        on_record = {
+            departure.intent
+            for departure in ended
+            if fulfilled(session, departure.intent, find_intent(session, departure.intent).subject)
+        }
+    for departure in ended:
+        (settle if departure.intent in on_record else clear)(departure)
 
 
 def arrived(session: Session, intent: Event, departure: Departure) -> SignedModel | None:

@@ -23,6 +23,7 @@ from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import identity
 from governance.workflow.packages import (
     artifact_facts,
+    derived,
     package,
     served_card,
     signed_artifacts,
@@ -98,8 +99,8 @@ def register(
         name="base model",
         artifacts=replace(
             package(
-                about, bank, none, None, {}, recipe, {}, served_card(about, [], []),
-                clip.needs_transformers, signer,
+                about, derived(about, bank, none, None, {}, recipe, {}),
+                served_card(about, [], []), clip.needs_transformers, signer,
             ),
             params=base_params(about, path.name),
         ),

@@ -53,27 +53,13 @@ _REPORT, _JSON = "report-", ".json"
 
 
 def package(
-    identity: Identity,
-    bank: PromptBank,
-    projector: Projector,
-    text: Projector | None,
-    changed: "Mapping[str, Tensor]",
-    recipe: Mapping[str, Any],
-    reports: Mapping[str, Mapping[str, Any]],
-    card: str,
-    hugging_face: bool,
-    key: "SigningKey",
+    identity: Identity, contents: Artifacts, card: str, hugging_face: bool, key: "SigningKey"
 ) -> Artifacts:
-    """The files of a version and the tags of it, signed; whoever logs it adds parameters and metrics.
+    """All files of a version and its tags, signed; whoever logs it adds parameters and metrics.
 
     Args:
         identity: which version it is.
-        bank: of the base model.
-        projector: P of the image features.
-        text: P of the text features, None if only images are edited.
-        changed: tensors that the edit changes, at fp32.
-        recipe: how the version was made.
-        reports: contents of its reports by name of the data set.
+        contents: what `derived` gives.
         card: its model card.
         hugging_face: whether serving needs transformers.
         key: of whoever makes it.
@@ -85,7 +71,6 @@ def package(
         write_flavor(directory, hugging_face)
         sign_directory(directory, identity.name, identity.facts(), key)
 
-    contents = derived(identity, bank, projector, text, changed, recipe, reports)
     return replace(contents, texts={CARD: card}, finish=finish)
 
 
@@ -127,12 +112,17 @@ def derived(
             CHANGED: changed,
             CLASSIFIER: {"rows": bank.edited(text).plain_scores.float().contiguous()},
         },
-        tags={
-            "governance.digest": identity.digest,
-            "governance.weights_digest": identity.weights_digest,
-            "governance.active_requests": canonical_json(list(identity.active)),
-        },
+        tags=version_tags(identity),
     )
+
+
+def version_tags(identity: Identity) -> dict[str, str]:
+    """Tags by which MLflow knows what a version is."""
+    return {
+        "governance.digest": identity.digest,
+        "governance.weights_digest": identity.weights_digest,
+        "governance.active_requests": canonical_json(list(identity.active)),
+    }
 
 
 def is_derived(name: str) -> bool:

@@ -43,6 +43,7 @@ from governance.workflow.measure import store_report
 from governance.workflow.packages import (
     SignedArtifacts,
     artifact_facts,
+    derived,
     package,
     served_card,
     signed_artifacts,
@@ -247,7 +248,7 @@ def _store_version(
 def _artifacts(tools: Tools, built: Built, signer: "SigningKey") -> Artifacts:
     plan, composition = built.plan, built.composition
     contents = {dataset.name: content for dataset, content in built.reports}
-    packed = package(
+    files = derived(
         built.identity,
         plan.bank,
         composition.projector,
@@ -255,6 +256,10 @@ def _artifacts(tools: Tools, built: Built, signer: "SigningKey") -> Artifacts:
         built.fold.tensors,
         built.recipe,
         contents,
+    )
+    packed = package(
+        built.identity,
+        files,
         served_card(built.identity, plan.card, list(contents.values())),
         tools.encoder.model(plan.base).needs_transformers,
         signer,

@@ -107,8 +107,9 @@ def remeasure_request(tools: Tools, request_id: int, tolerance: float) -> list[R
     with tools.ledger.read() as session:
         request = find_request(session, request_id)
         record = request.projector
-        reports = record.reports if record is not None else []
-        jobs = [_of_request(session, request, record, report) for report in reports if record]
+        jobs = []
+        if record is not None:
+            jobs = [_of_request(session, request, record, report) for report in record.reports]
     return _measured(tools, jobs, tolerance, f"request {request_id}")
 
 

@@ -46,6 +46,7 @@ from governance.workflow.packages import (
     is_derived,
     registration,
     signed_artifacts,
+    version_tags,
 )
 from governance.workflow.publish import run_metrics, run_params
 from governance.workflow.transition import require
@@ -281,9 +282,8 @@ def _registered(registry: Registry, encoder: "Callable[[], Encoder]", kept: Reme
         if not there:
             names = [*kept.recorded.signed.files, SIGNATURE_NAME]
             kept.write(Path(made), names, encoder())
-        contents = derived(kept.identity, kept.bank, kept.projector, kept.text, {}, {}, {})
         artifacts = Artifacts(
-            tags=contents.tags,
+            tags=version_tags(kept.identity),
             params=kept.params,
             metrics={}
             if kept.parent is None

@@ -26,6 +26,8 @@ from governance.workflow.departures import (
 )
 from governance.workflow.problems import Problem, Workplace
 
+_UNKNOWN = "the ledger does not know this export"
+
 
 def unfinished_export(place: Workplace, session: Session, intent: Event) -> Problem:
     """An export that was announced and has no outcome: on record if its directory is there, over if not."""
@@ -63,10 +65,9 @@ def departures(place: Workplace, session: Session) -> Iterator[Problem]:
         if departure.intent in still_open:
             continue
         where = departure.file.relative_to(place.settings.home).as_posix()
-        try:
-            intent = find_intent(session, departure.intent)
-        except IntegrityError:
-            yield Problem(where, "the ledger does not know this export")
+        intent = _intent(session, departure)
+        if intent is None:
+            yield Problem(where, _UNKNOWN)
             continue
         over = not fulfilled(session, departure.intent, intent.subject)
         problem = f"event {intent.seq}: the export to {departure.directory} has ended"
@@ -79,6 +80,13 @@ def departures(place: Workplace, session: Session) -> Iterator[Problem]:
             remedy += f", and set the directory aside as {departure.aside.name}"
         cure = partial(_finish, departure, over)
         yield Problem(where, problem, remedy, cure, private=str(departure.directory))
+
+
+def _intent(session: Session, departure: Departure) -> Event | None:
+    try:
+        return find_intent(session, departure.intent)
+    except IntegrityError:
+        return None
 
 
 def _finish(departure: Departure, over: bool, actor: str) -> None:
@@ -98,10 +106,9 @@ def exports(place: Workplace, session: Session) -> Iterator[Problem]:
     looked, known = place.looked, 0
     for departure in sent(place.settings.departures_dir):
         where = departure.file.relative_to(place.settings.home).as_posix()
-        try:
-            intent = find_intent(session, departure.intent)
-        except IntegrityError:
-            yield Problem(where, "the ledger does not know this export")
+        intent = _intent(session, departure)
+        if intent is None:
+            yield Problem(where, _UNKNOWN)
             continue
         said = outcome_of(session, departure.intent, intent.subject)
         if said is None:
