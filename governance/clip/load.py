@@ -266,7 +266,7 @@ def _quiet() -> Iterator[None]:
     with _silence, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         previous = logging.root.manager.disable
-        logging.disable(logging.WARNING)
+        logging.disable(logging.ERROR)
         try:
             yield
         finally:
