@@ -61,7 +61,7 @@ _LOCKED_TABLE = (
 _PAUSES_S = (0.001, 0.01)
 _WRITE = "governance_write"
 _BEGIN = "BEGIN IMMEDIATE"
-_LOCK = f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_S}s', true), pg_advisory_xact_lock(7161702512)"
+_LOCK = "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(7161702512)"
 _REVISION = f"SELECT version_num FROM {VERSION_TABLE}"
 _RAISED = "P0001"
 """SQLSTATE of what our triggers raise on PostgreSQL; SQLite's driver calls the same an integrity error."""
@@ -125,7 +125,7 @@ class Ledger:
         with explained(self.url), self._session() as session:
             connection = session.connection(execution_options={_WRITE: True})
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(_LOCK)
+                connection.exec_driver_sql(_LOCK, (f"{_LOCK_TIMEOUT_S}s",))
             check_revision(connection, self.url)
             yield session
             session.commit()
