@@ -249,11 +249,10 @@ def _chain(ledger: Ledger) -> None:
 
 
 def _signatures(ledger: Ledger, count: int) -> None:
-    signatures = Signatures()
     with ledger.read() as session:
         found = islice(walk(session, Log()), count)
-        while batch := [(event, load_json(event.payload)) for event in islice(found, 1024)]:
-            signatures.read(batch)
+        for _ in Signatures().read((event, load_json(event.payload)) for event in found):
+            pass
 
 
 def _hashes(texts: list[bytes]) -> None:

@@ -1,8 +1,10 @@
 """Whose keys are valid at each point of the log, and whether the events are signed with them."""
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from governance.audit.fault import UNREADABLE
@@ -12,8 +14,14 @@ from governance.ledger.checkpoints import key_name
 from governance.ledger.events import REFUSED, Entry, check_signature
 from governance.ledger.tables import Event
 
-_FEW = 64
-"""So many signatures are checked sooner than threads are started."""
+UNREAD = object()
+"""Stands for a payload that cannot be read."""
+
+_BATCH = 1024
+"""Events that are looked at together."""
+
+_SHARE = 64
+"""Signatures that a thread checks before it asks for more."""
 
 
 class Keys:
@@ -71,10 +79,10 @@ class Keys:
 
 
 class Signatures:
-    """Follows the keys through the log; feed it every event in order, some at a time.
+    """Follows the keys through the log; feed it every event in order.
 
-    The signatures of a batch are checked in threads, one for each processor: OpenSSL works outside the
-    interpreter's lock (`cryptography` gives it up), and nothing else takes so long in a verification.
+    Signatures are checked in threads, one for each processor: OpenSSL works outside the interpreter's lock
+    (`cryptography` gives it up), and nothing else takes so long in a verification.
 
     Attributes:
         checked: number of signatures that were verified.
@@ -86,28 +94,49 @@ class Signatures:
         self._verify = verify
         self._keys = Keys()
 
-    def read(self, batch: Sequence[tuple[Entry, Any]]) -> list[str | None]:
-        """Take events with their payloads.
+    def read(self, events: Iterator[tuple[Entry, Any]]) -> Iterator[tuple[Entry, Any, str | None]]:
+        """Take events with their payloads; those that are `UNREAD` are passed on and not looked at.
 
-        Returns:
-            For each, why its signature or what it says of keys does not hold; None if both do.
+        Some are checked while the caller has those before them.
+
+        Yields:
+            Each event and payload again, in order, and why its signature or what it says of keys does not hold, None
+            if both do.
         """
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            before = None
+            while batch := list(islice(events, _BATCH)):
+                begun = self._begin(pool, batch)
+                if before is not None:
+                    yield from self._end(before)
+                before = begun
+            if before is not None:
+                yield from self._end(before)
+
+    def _begin(self, pool: ThreadPoolExecutor, batch: Sequence[tuple[Entry, Any]]) -> "_Begun":
         problems: list[str | None] = []
         signed: list[tuple[int, Entry, PublicKey]] = []
         for number, (event, payload) in enumerate(batch):
             try:
-                found = self._take(event, payload)
+                found = None if payload is UNREAD else self._take(event, payload)
             except UNREADABLE:
                 found = f"{event.action} makes no sense there"
             if isinstance(found, PublicKey):
                 signed.append((number, event, found))
             problems.append(None if isinstance(found, PublicKey) else found)
-        if self._verify:
-            false = _false(signed)
-            for number, event in false:
-                problems[number] = f"has a signature that is not {event.actor}'s"
-            self.checked += len(signed) - len(false)
-        return problems
+        if not self._verify:
+            signed = []
+        shares = [signed[start : start + _SHARE] for start in range(0, len(signed), _SHARE)]
+        return _Begun(batch, problems, len(signed), [pool.submit(_false, part) for part in shares])
+
+    def _end(self, begun: "_Begun") -> Iterator[tuple[Entry, Any, str | None]]:
+        false = [found for share in begun.shares for found in share.result()]
+        for number in false:
+            actor = begun.batch[number][0].actor
+            begun.problems[number] = f"has a signature that is not {actor}'s"
+        self.checked += begun.signed - len(false)
+        for (event, payload), problem in zip(begun.batch, begun.problems, strict=True):
+            yield event, payload, problem
 
     def note_keys(self, origin: str) -> dict[str, list[PublicKey]]:
         """Keys of all actors, by the names under which they sign notes on this log."""
@@ -128,21 +157,29 @@ class Signatures:
         return (None if founding else self._keys.follow(event, payload)) or key
 
 
-def _false(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[tuple[int, Entry]]:
-    """Those that are not signed with their key."""
-    workers = os.cpu_count() or 1
-    if workers == 1 or len(signed) < _FEW:
-        return _false_of(signed)
-    with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(_false_of, (signed[start::workers] for start in range(workers)))
-        return [found for part in parts for found in part]
+@dataclass(frozen=True)
+class _Begun:
+    """Events whose signatures are being checked.
+
+    Attributes:
+        batch: they and their payloads.
+        problems: what is known to be wrong with each.
+        signed: how many signatures are checked.
+        shares: will give the numbers in `batch` of those that are false.
+    """
+
+    batch: Sequence[tuple[Entry, Any]]
+    problems: list[str | None]
+    signed: int
+    shares: "list[Future[list[int]]]"
 
 
-def _false_of(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[tuple[int, Entry]]:
+def _false(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[int]:
+    """Numbers of those that are not signed with their key."""
     false = []
     for number, event, key in signed:
         try:
             check_signature(event, key)
         except IntegrityError:
-            false.append((number, event))
+            false.append(number)
     return false

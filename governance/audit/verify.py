@@ -1,11 +1,10 @@
 """Recomputing everything the ledger claims. Needs no model, no MLflow and no torch."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from governance.audit.checkpoints import Checkpoints
@@ -15,7 +14,7 @@ from governance.audit.log import Log, walk
 from governance.audit.mirror import Mirror, Registry
 from governance.audit.replay import Replay, read_payload
 from governance.audit.shadow import Shadows, states
-from governance.audit.signatures import Signatures
+from governance.audit.signatures import UNREAD, Signatures
 from governance.audit.world import Said
 from governance.digests import digest_bytes, load_json
 from governance.errors import UnavailableError
@@ -24,11 +23,6 @@ from governance.ledger.events import Entry, head
 from governance.ledger.guards import missing
 from governance.ledger.lookup import model_names, report_content
 from governance.progress import Meter, silent
-
-_BATCH = 1024
-"""Events whose signatures are checked at once."""
-
-_NO_JSON = object()
 
 _STEP = 1000
 """Events between two reports of progress."""
@@ -110,9 +104,8 @@ def verify(
         # 1. The log: every digest, link, time and tree node; every signature; every event makes sense and was
         #    allowed where it stands; and the tables hold, in the same order, what it says.
         events = _metered(walk(session, log), head(session)[0], meter)
-        while batch := list(islice(events, _BATCH)):
-            for found in _read(batch, signed, replay):
-                faults.extend([found] if isinstance(found, Fault) else shadows.expect(found))
+        for found in _read(events, signed, replay):
+            faults.extend([found] if isinstance(found, Fault) else shadows.expect(found))
         if log.fault is not None:
             faults.append(log.fault)
         else:
@@ -157,17 +150,14 @@ def _metered(events: Iterator[Entry], total: int, meter: Meter) -> Iterator[Entr
                 advance(_STEP)
 
 
-def _read(batch: Sequence[Entry], signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
-    """What some events say, and what is wrong with them, in their order."""
-    payloads = [_payload(event) for event in batch]
-    read = [pair for pair in zip(batch, payloads, strict=True) if pair[1] is not _NO_JSON]
-    problems = iter(signed.read(read))
-    for event, payload in zip(batch, payloads, strict=True):
+def _read(events: Iterator[Entry], signed: Signatures, replay: Replay) -> Iterator[Fault | Said]:
+    """What the events say, and what is wrong with them, in their order."""
+    for event, payload, problem in signed.read((event, _payload(event)) for event in events):
         where = f"event {event.seq}"
-        if payload is _NO_JSON:
+        if payload is UNREAD:
             yield Fault(where, "its payload is not canonical JSON")
             continue
-        if (problem := next(problems)) is not None:
+        if problem is not None:
             yield Fault(where, problem)
         yield from replay.read(event, payload)
 
@@ -176,4 +166,4 @@ def _payload(event: Entry) -> Any:
     try:
         return read_payload(event.payload)
     except (ValueError, RecursionError):
-        return _NO_JSON
+        return UNREAD

@@ -2,7 +2,6 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from itertools import islice
 from unittest.mock import patch
 
 import pytest
@@ -42,16 +41,19 @@ def altered(ledger: Ledger) -> list[Entry]:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("size", [1, 50, 90, EVENTS])
+@pytest.mark.parametrize(("size", "share"), [(1, 1), (50, 64), (90, 7), (EVENTS, 64)])
 def test_every_false_signature_is_found_in_its_place(
-    ledger: Ledger, workers: int, size: int
+    ledger: Ledger, workers: int, size: int, share: int
 ) -> None:
-    events = iter([(event, load_json(event.payload)) for event in altered(ledger)])
-    read, problems = Signatures(), []
-    with patch.object(signatures.os, "cpu_count", lambda: workers):
-        while batch := list(islice(events, size)):
-            problems += read.read(batch)
-    assert len(problems) == EVENTS
+    events = [(event, load_json(event.payload)) for event in altered(ledger)]
+    read = Signatures()
+    with (
+        patch.object(signatures.os, "cpu_count", lambda: workers),
+        patch.multiple(signatures, _BATCH=size, _SHARE=share),
+    ):
+        found = list(read.read(iter(events)))
+    assert [(event, payload) for event, payload, _ in found] == events
+    problems = [problem for _, _, problem in found]
     assert {
         seq: problem for seq, problem in enumerate(problems, start=1) if problem
     } == dict.fromkeys(BAD, "has a signature that is not ada's")
