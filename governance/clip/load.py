@@ -265,12 +265,16 @@ def _quiet() -> Iterator[None]:
     """Keep open_clip's chatter off the user's terminal; what matters becomes an error of ours."""
     with _silence, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        previous = logging.root.manager.disable
-        logging.disable(logging.ERROR)
+        previous, disabled = logging.root.manager.disable, logging.root.disabled
+        logging.disable(logging.WARNING)
+        logging.root.disabled = (
+            True  # where open_clip logs the errors that it raises; others keep theirs
+        )
         try:
             yield
         finally:
             logging.disable(previous)
+            logging.root.disabled = disabled
 
 
 def no_grad_features(module: nn.Module, images: Tensor) -> Tensor:
