@@ -267,9 +267,8 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         previous, disabled = logging.root.manager.disable, logging.root.disabled
         logging.disable(logging.WARNING)
-        logging.root.disabled = (
-            True  # where open_clip logs the errors that it raises; others keep theirs
-        )
+        # There open_clip logs the errors that it raises as well; what others log as errors is shown.
+        logging.root.disabled = True
         try:
             yield
         finally:
