@@ -16,6 +16,7 @@ from governance.errors import UnavailableError
 from governance.webhooks import Outcome, append_line
 
 AUDIT = "audit verify"
+AUDIT_LOG = "audit verify --log-only"
 DOCTOR = "doctor"
 
 
@@ -26,11 +27,11 @@ class Check:
     Attributes:
         id: random, names this one.
         at: when it ended, ISO 8601.
-        what: the command, `AUDIT` or `DOCTOR`.
+        what: the command, `AUDIT`, `AUDIT_LOG` or `DOCTOR`.
         ok: whether everything it looked at held.
         faults: number of things that did not.
         fingerprint: digest of these, empty if there are none.
-        events: number of events that held, for `AUDIT`.
+        events: number of events that held, but for `DOCTOR`.
         seconds: how long it took.
     """
 

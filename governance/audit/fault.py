@@ -29,4 +29,9 @@ def readable(where: str, faults: Iterator[Fault]) -> Iterator[Fault]:
 
 def unreadable(where: str, error: Exception) -> Fault:
     """The fault of a place that cannot be read."""
-    return Fault(where, f"it cannot be read: {repr(error).splitlines()[0][:200]}")
+    return Fault(where, cannot_be_read(error))
+
+
+def cannot_be_read(error: Exception) -> str:
+    """What is wrong with something that cannot be read."""
+    return f"it cannot be read: {repr(error).splitlines()[0][:200]}"

@@ -1,14 +1,13 @@
-"""Reading the whole log once, in constant memory: digests, links, times and the Merkle tree."""
+"""Putting the segments of the log together: that each follows the one before it, and the Merkle tree over all."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from typing import Any, NamedTuple
 
-from governance.audit.fault import Fault, unreadable
-from governance.evidence.merkle import Frontier, leaf_hash
-from governance.ledger.database import Session
-from governance.ledger.events import GENESIS, Entry, entries, entry
-from governance.ledger.tree import stored_nodes
+from governance.audit.fault import Fault
+from governance.audit.segments import START, Segment
+from governance.evidence.merkle import Frontier, Subtree
+from governance.ledger.events import GENESIS, Entry
 
 
 @dataclass
@@ -22,6 +21,7 @@ class Log:
         first: digest of the first, which names the log.
         roots: root of the tree, 32 bytes, at each wanted size that was reached, and at the end.
         fault: the first event that does not hold; nothing after it was read.
+        node_faults: stored subtrees that are not those of the events.
     """
 
     wanted: Collection[int] = ()
@@ -33,85 +33,83 @@ class Log:
     node_faults: list[Fault] = field(default_factory=list)
 
 
-def walk(session: Session, log: Log) -> Iterator[Entry]:
-    """The events that hold, in order; `log` says in the end what there was."""
-    frontier = Frontier()
-    nodes = stored_nodes(session)
-    stops = sorted({size for size in log.wanted if size > 0}, reverse=True)
-    if 0 in log.wanted:
-        log.roots[0] = frontier.root()
-    stop = stops.pop() if stops else None
-    count, head, before = 0, GENESIS, ""
-    for chunk in _chunks(session, log):
-        leaves: list[bytes] = []
-        for event in chunk:
-            found = _digest(event)
-            seq, at, digest = event.seq, event.at, event.digest
-            # One test for what is nearly always so; which part of it fails is found out afterwards.
-            if (
-                found is None
-                or digest != f"sha256:{found.hex()}"
-                or (event.prev_digest, seq) != (head, count + 1)
-                or at < before
-            ):
-                log.fault = Fault(f"event {count + 1}", _problem(event, found, count, head))
-                break
-            count, head, before = seq, digest, at
-            log.count, log.head = seq, digest
-            leaves.append(leaf_hash(found))
-            if seq == 1:
-                log.first = digest
-            if seq == stop:
-                _grow(frontier, leaves, nodes, log)
-                log.roots[stop] = frontier.root()
-                leaves, stop = [], stops.pop() if stops else None
-            yield event
-        _grow(frontier, leaves, nodes, log)
-        if log.fault is not None:
+class Checked(NamedTuple):
+    """An event that holds.
+
+    Attributes:
+        event: as it stands in the table.
+        payload: its JSON, or `segments.UNREAD`.
+        signed: whether its signature is by the key it names, None if that was not looked at.
+    """
+
+    event: Entry
+    payload: Any
+    signed: bool | None
+
+
+def follow(
+    segments: Iterable[Segment], nodes: Mapping[tuple[int, int], str], log: Log
+) -> Iterator[list[Checked]]:
+    """The wanted events of each segment, of those that hold, in order; `log` says in the end what there was.
+
+    Args:
+        segments: of the whole log, in order.
+        nodes: the stored subtrees, see `ledger.tree.stored_nodes`.
+        log: is filled.
+    """
+    tree = _Tree(nodes, log)
+    position = START
+    for segment in segments:
+        if segment.before != position:
+            log.fault = Fault(f"event {position.seq + 1}", "was altered while the log was read")
             return
-    log.roots[log.count] = frontier.root()
-    log.node_faults.extend(
-        Fault(f"tree node {level}/{position}", "the log has no such subtree")
-        for level, position in nodes
-    )
+        position = segment.end
+        log.count, log.head = position.seq, position.digest
+        log.first = log.first or segment.first
+        tree.grow(segment.hashes)
+        yield [Checked(Entry._make(row), *rest) for row, *rest in segment.events]
+        if segment.problem is not None:
+            log.fault = Fault(f"event {log.count + 1}", segment.problem)
+            return
+    tree.finish()
 
 
-def _chunks(session: Session, log: Log) -> Iterator[list[Entry]]:
-    try:
-        yield from entries(session)
-    except ValueError as error:
-        log.fault = unreadable(f"event {log.count + 1} or one soon after it", error)
+class _Tree:
+    """Holds the tree over the events against the one that is stored."""
 
+    def __init__(self, nodes: Mapping[tuple[int, int], str], log: Log) -> None:
+        self._frontier = Frontier()
+        self._stored = dict(nodes)
+        self._log = log
+        self._note()
 
-def _digest(event: Entry) -> bytes | None:
-    """Digest of an event's entry, 32 bytes; None if a field has another type, as SQLite allows."""
-    seq, at, actor, action, subject, payload, prev_digest, key_id, signature, _ = event
-    try:
-        text = entry(action, actor, at, key_id, payload, prev_digest, seq, signature, subject)
-    except TypeError:
-        return None
-    return sha256(text.encode()).digest()
+    def grow(self, hashes: Iterable[bytes | list[bytes]]) -> None:
+        for found in hashes:
+            if isinstance(found, bytes):
+                self._hold(self._frontier.append_block(found))
+                self._note()
+                continue
+            for leaf in found:
+                self._hold(self._frontier.append(leaf))
+                self._note()
 
+    def finish(self) -> None:
+        log = self._log
+        log.roots[log.count] = self._frontier.root()
+        log.node_faults.extend(
+            Fault(f"tree node {level}/{position}", "the log has no such subtree")
+            for level, position in self._stored
+        )
 
-def _problem(event: Entry, found: bytes | None, count: int, head: str) -> str:
-    """Why an event does not hold behind `count` others."""
-    if found is None:
-        return "cannot be read: a field has another type than it must"
-    if event.seq != count + 1:
-        return f"event {count + 1} is missing; the next one is {event.seq}"
-    if event.prev_digest != head:
-        return "does not follow its predecessor's digest"
-    if event.digest != f"sha256:{found.hex()}":
-        return "was altered: its content has another digest"
-    return f"is dated {event.at}, before its predecessor"
+    def _note(self) -> None:
+        size = self._frontier.size
+        if size in self._log.wanted:
+            self._log.roots[size] = self._frontier.root()
 
-
-def _grow(
-    frontier: Frontier, leaves: list[bytes], nodes: dict[tuple[int, int], str], log: Log
-) -> None:
-    """Add leaves and hold the subtrees they complete against the stored ones, which are used up."""
-    for level, position, value in frontier.extend(leaves):
-        stored = nodes.pop((level, position), None)
-        if stored != value.hex():
-            what = "is missing" if stored is None else "has another hash than its events give"
-            log.node_faults.append(Fault(f"tree node {level}/{position}", what))
+    def _hold(self, subtrees: Iterable[Subtree]) -> None:
+        """Hold the subtrees that were completed against those that are stored, which are used up."""
+        for level, position, value in subtrees:
+            stored = self._stored.pop((level, position), None)
+            if stored != value.hex():
+                what = "is missing" if stored is None else "has another hash than its events give"
+                self._log.node_faults.append(Fault(f"tree node {level}/{position}", what))

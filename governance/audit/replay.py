@@ -1,6 +1,5 @@
 """Replaying the log: what each event says there must be, and whether it was allowed."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +8,6 @@ from governance.audit import cases, releases
 from governance.audit.allowed import forbidden
 from governance.audit.fault import UNREADABLE, Fault
 from governance.audit.world import Said, World, number_of
-from governance.digests import canonical_json, load_json
 from governance.errors import GovernanceError
 from governance.ledger.events import REFUSED, Entry
 from governance.ledger.facts import Facts
@@ -154,19 +152,3 @@ class Replay(World):
             if ahead > _SKEW or (ahead < -_SKEW and event.at != self.at):
                 return f"the record's {name}, {value}, is another time than the event's"
         return None
-
-
-_QUICK = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def read_payload(text: str) -> Any:
-    """JSON of a payload.
-
-    Raises:
-        ValueError: it is not JSON, or not written in the one canonical way.
-    """
-    payload = load_json(text)
-    # The standard writer is ten times as fast, and differs from RFC 8785 only in how it writes some numbers.
-    if _QUICK.encode(payload) != text and canonical_json(payload) != text:
-        raise ValueError("it is not canonical")
-    return payload

@@ -1,27 +1,15 @@
 """Whose keys are valid at each point of the log, and whether the events are signed with them."""
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from governance.audit.fault import UNREADABLE
-from governance.errors import IntegrityError, InvalidInputError
+from governance.audit.log import Checked
+from governance.audit.segments import UNREAD, is_signed
+from governance.errors import InvalidInputError
 from governance.evidence.keys import PublicKey
 from governance.ledger.checkpoints import key_name
-from governance.ledger.events import REFUSED, Entry, check_signature
+from governance.ledger.events import REFUSED, Entry
 from governance.ledger.tables import Event
-
-UNREAD = object()
-"""Stands for a payload that cannot be read."""
-
-_BATCH = 1024
-"""Events that are looked at together."""
-
-_SHARE = 64
-"""Signatures that a thread checks before it asks for more."""
 
 
 class Keys:
@@ -79,64 +67,35 @@ class Keys:
 
 
 class Signatures:
-    """Follows the keys through the log; feed it every event in order.
-
-    Signatures are checked in threads, one for each processor: OpenSSL works outside the interpreter's lock
-    (`cryptography` gives it up), and nothing else takes so long in a verification.
+    """Follows the keys through the log; feed it, in order, at least every event on an actor.
 
     Attributes:
         checked: number of signatures that were verified.
     """
 
     def __init__(self, verify: bool = True) -> None:
-        """Follow the keys, and verify the signatures too unless `verify` is false."""
+        """Follow the keys, and look at the signatures too unless `verify` is false."""
         self.checked = 0
         self._verify = verify
         self._keys = Keys()
 
-    def read(self, events: Iterator[tuple[Entry, Any]]) -> Iterator[tuple[Entry, Any, str | None]]:
-        """Take events with their payloads; those that are `UNREAD` are passed on and not looked at.
-
-        Some are checked while the caller has those before them.
-
-        Yields:
-            Each event and payload again, in order, and why its signature or what it says of keys does not hold, None
-            if both do.
-        """
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            before = None
-            while batch := list(islice(events, _BATCH)):
-                begun = self._begin(pool, batch)
-                if before is not None:
-                    yield from self._end(before)
-                before = begun
-            if before is not None:
-                yield from self._end(before)
-
-    def _begin(self, pool: ThreadPoolExecutor, batch: Sequence[tuple[Entry, Any]]) -> "_Begun":
-        problems: list[str | None] = []
-        signed: list[tuple[int, Entry, PublicKey]] = []
-        for number, (event, payload) in enumerate(batch):
-            try:
-                found = None if payload is UNREAD else self._take(event, payload)
-            except UNREADABLE:
-                found = f"{event.action} makes no sense there"
-            if isinstance(found, PublicKey):
-                signed.append((number, event, found))
-            problems.append(None if isinstance(found, PublicKey) else found)
-        if not self._verify:
-            signed = []
-        shares = [signed[start : start + _SHARE] for start in range(0, len(signed), _SHARE)]
-        return _Begun(batch, problems, len(signed), [pool.submit(_false, part) for part in shares])
-
-    def _end(self, begun: "_Begun") -> Iterator[tuple[Entry, Any, str | None]]:
-        false = [found for share in begun.shares for found in share.result()]
-        for number in false:
-            actor = begun.batch[number][0].actor
-            begun.problems[number] = f"has a signature that is not {actor}'s"
-        self.checked += begun.signed - len(false)
-        for (event, payload), problem in zip(begun.batch, begun.problems, strict=True):
-            yield event, payload, problem
+    def check(self, found: Checked) -> str | None:
+        """Why the signature of an event, or what it says of keys, does not hold; None if both do."""
+        event, payload, signed = found
+        if payload is UNREAD:
+            return None
+        try:
+            key = self._take(event, payload)
+        except UNREADABLE:
+            return f"{event.action} makes no sense there"
+        if not isinstance(key, PublicKey):
+            return key
+        if self._verify:
+            # Who read the segment knows the keys of the table; the log may know another one.
+            if not (is_signed(event, key) if signed is None else signed):
+                return f"has a signature that is not {event.actor}'s"
+            self.checked += 1
+        return None
 
     def note_keys(self, origin: str) -> dict[str, list[PublicKey]]:
         """Keys of all actors, by the names under which they sign notes on this log."""
@@ -155,31 +114,3 @@ class Signatures:
         if key is None:
             return f"is signed with a key that was not {event.actor}'s at that point"
         return (None if founding else self._keys.follow(event, payload)) or key
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """Events whose signatures are being checked.
-
-    Attributes:
-        batch: they and their payloads.
-        problems: what is known to be wrong with each.
-        signed: how many signatures are checked.
-        shares: will give the numbers in `batch` of those that are false.
-    """
-
-    batch: Sequence[tuple[Entry, Any]]
-    problems: list[str | None]
-    signed: int
-    shares: "list[Future[list[int]]]"
-
-
-def _false(signed: Sequence[tuple[int, Entry, PublicKey]]) -> list[int]:
-    """Numbers of those that are not signed with their key."""
-    false = []
-    for number, event, key in signed:
-        try:
-            check_signature(event, key)
-        except IntegrityError:
-            false.append(number)
-    return false

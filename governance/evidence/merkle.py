@@ -19,7 +19,8 @@ EMPTY_ROOT = sha256().digest()
 STORED_EVERY = 8
 """A store keeps the subtrees whose level is a multiple of this."""
 
-_FAN = 1 << STORED_EVERY
+BLOCK = 1 << STORED_EVERY
+"""Leaves of the smallest subtrees that are stored."""
 
 Nodes = Callable[[int, int], bytes]
 """(level, position) → hash of that subtree, 32 bytes."""
@@ -44,6 +45,16 @@ def leaf_hash(data: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node, 32 bytes."""
     return sha256(b"\x01" + left + right).digest()
+
+
+def perfect_root(hashes: Sequence[bytes]) -> bytes:
+    """Root of the perfect tree over a power of two of hashes, 32 bytes."""
+    while len(hashes) > 1:
+        hashes = [
+            sha256(b"\x01" + left + right).digest()
+            for left, right in zip(hashes[::2], hashes[1::2], strict=True)
+        ]
+    return hashes[0]
 
 
 class Frontier:
@@ -72,7 +83,7 @@ class Frontier:
         top = max(size.bit_length() - 1, 0) // STORED_EVERY * STORED_EVERY
         for level in range(top, -1, -STORED_EVERY):
             stop = size >> level
-            for offset, node in enumerate(_fetched(fetch, level, stop & -_FAN, stop)):
+            for offset, node in enumerate(_fetched(fetch, level, stop & -BLOCK, stop)):
                 _push(frontier._peaks, offset, node)
         frontier.size = size
         return frontier
@@ -94,7 +105,7 @@ class Frontier:
         if not size & 1:
             self._peaks.append(leaf)
             return []
-        if size & (_FAN - 1) != _FAN - 1:
+        if size & (BLOCK - 1) != BLOCK - 1:
             _push(self._peaks, size, leaf)
             return []
         return self._carry(0, leaf)
@@ -107,16 +118,23 @@ class Frontier:
         """
         done: list[Subtree] = []
         source = iter(leaves)
-        for leaf in islice(source, -self.size % _FAN):
+        for leaf in islice(source, -self.size % BLOCK):
             done += self.append(leaf)
-        while len(part := list(islice(source, _FAN))) == _FAN:
-            node = _fold(part)
-            self.size += _FAN
-            done.append(Subtree(STORED_EVERY, (self.size >> STORED_EVERY) - 1, node))
-            done += self._carry(STORED_EVERY, node)
+        while len(part := list(islice(source, BLOCK))) == BLOCK:
+            done += self.append_block(perfect_root(part))
         for leaf in part:
             self.append(leaf)
         return done
+
+    def append_block(self, node: bytes) -> list[Subtree]:
+        """Add 256 leaves at once: `node` is their root, and `size` a multiple of 256.
+
+        Returns:
+            The subtrees of level 8, 16, … completed, this one first.
+        """
+        self.size += BLOCK
+        done = Subtree(STORED_EVERY, (self.size >> STORED_EVERY) - 1, node)
+        return [done, *self._carry(STORED_EVERY, node)]
 
     def _carry(self, level: int, node: bytes) -> list[Subtree]:
         """Merge a completed subtree with the peaks left of it; `size` already counts its leaves."""
@@ -143,7 +161,7 @@ def subtree(level: int, position: int, fetch: Fetch) -> bytes:
         IntegrityError: the store lacks some of them.
     """
     above = level % STORED_EVERY
-    return _fold(_fetched(fetch, level - above, position << above, (position + 1) << above))
+    return perfect_root(_fetched(fetch, level - above, position << above, (position + 1) << above))
 
 
 def inclusion_proof(index: int, size: int, nodes: Nodes) -> list[bytes]:
@@ -278,16 +296,6 @@ def _push(peaks: list[bytes], position: int, node: bytes) -> None:
         node = sha256(b"\x01" + peaks.pop() + node).digest()
         position >>= 1
     peaks.append(node)
-
-
-def _fold(row: Sequence[bytes]) -> bytes:
-    """Root over a power of two of hashes."""
-    while len(row) > 1:
-        row = [
-            sha256(b"\x01" + left + right).digest()
-            for left, right in zip(row[::2], row[1::2], strict=True)
-        ]
-    return row[0]
 
 
 def _join(peaks: Sequence[bytes]) -> bytes:

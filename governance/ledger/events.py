@@ -7,12 +7,12 @@ holds the digest of the predecessor, so who signs vouches for the whole log up t
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
@@ -111,6 +111,9 @@ class Entry(NamedTuple):
     digest: str
 
 
+_FIELDS = f"SELECT {', '.join(Entry._fields)} FROM events"
+
+
 def entry_of(event: "Entry | Event") -> str:
     """The entry of an event as it stands in the table."""
     return entry(
@@ -165,7 +168,7 @@ def head_now(session: Session) -> tuple[int, str, str]:
     The moment is by one clock for all writers: a server's own.
     """
     connection = session.connection()
-    if connection.dialect.name != "postgresql":
+    if not _is_postgresql(connection):
         seq, digest, before = head(session)
         time = present(session)
     elif row := connection.execute(_HEAD_AND_CLOCK).first():
@@ -231,21 +234,54 @@ def append(
 def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
     """The whole log in order, some events at a time; for whoever reads all of it.
 
-    It asks the driver itself: rows of SQLAlchemy would take more time than everything a verification does with them.
-
     Raises:
         ValueError: a row holds text that is not Unicode, which SQLite takes.
     """
-    connection = session.connection()
-    driver: Any = connection.connection.driver_connection
-    postgresql = connection.dialect.name == "postgresql"
-    # A server's cursor needs a name, or all rows come at once.
-    cursor = driver.cursor("governance_entries") if postgresql else driver.cursor()
-    query = f"SELECT {', '.join(Entry._fields)} FROM events ORDER BY seq"
-    with decoded(), translated(connection, query), closing(cursor):
-        cursor.execute(query)
+    with _executed(session, f"{_FIELDS} ORDER BY seq", "governance_entries") as cursor:
         while rows := cursor.fetchmany(chunk):
             yield list(map(Entry._make, rows))
+
+
+def rows_between(
+    session: Session, first: int | None, last: int, limit: int
+) -> Iterator[tuple[Any, ...]]:
+    """The fields of some events in order, of whatever type the database holds there.
+
+    Args:
+        session: reads the ledger.
+        first: number from which on; None for whatever stands first, even if no event may have its number.
+        last: number up to which.
+        limit: how many at most.
+
+    Raises:
+        ValueError: the next row holds text that is not Unicode, which SQLite takes.
+    """
+    start = "" if first is None else f"seq >= {first:d} AND "
+    query = f"{_FIELDS} WHERE {start}seq <= {last:d} ORDER BY seq LIMIT {limit:d}"
+    with _executed(session, query) as cursor:
+        # One by one, SQLite gives those before a row that cannot be read; PostgreSQL has no such rows and is slow so.
+        yield from cursor.fetchall() if _is_postgresql(session.connection()) else cursor
+
+
+@contextmanager
+def _executed(session: Session, query: str, name: str | None = None) -> Iterator[Any]:
+    """A cursor of the driver: rows of SQLAlchemy would take more time than all a verification does with them.
+
+    Args:
+        session: reads the ledger.
+        query: plain SQL.
+        name: makes it one of the server's on PostgreSQL, without which all rows come at once.
+    """
+    connection = session.connection()
+    driver: Any = connection.connection.driver_connection
+    cursor = driver.cursor(name) if name and _is_postgresql(connection) else driver.cursor()
+    with decoded(), translated(connection, query), closing(cursor):
+        cursor.execute(query)
+        yield cursor
+
+
+def _is_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
 
 
 def stream(

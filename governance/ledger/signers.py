@@ -21,11 +21,17 @@ _VALID = (
     .join(Actor, Actor.id == ActorKey.actor_id)
     .where(Actor.name == bindparam("name"), Actor.active, ActorKey.retired_at.is_(None))
 )
+_PUBLIC = select(ActorKey.key_id, ActorKey.public_key)
 
 
 def valid_key_ids(session: Session, actor: str) -> list[str]:
     """Keys with which an actor may sign now."""
     return list(session.connection().execute(_VALID, {"name": actor}).scalars())
+
+
+def public_keys(session: Session) -> dict[str, str]:
+    """All that the table holds as key id → public key in base64, valid or not; nothing of it is checked."""
+    return dict(session.connection().execute(_PUBLIC).all())
 
 
 def signer_of(session: Session, actor: str) -> "SigningKey | None":

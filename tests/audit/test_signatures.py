@@ -1,26 +1,28 @@
-"""Signatures are checked some at a time, in threads, and what is found does not depend on that."""
+"""Signatures are checked by who reads a segment, with the keys of the table, and held against those of the log."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
-from unittest.mock import patch
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from governance.audit import signatures
-from governance.audit.log import Log, walk
+from governance.audit.log import Checked
+from governance.audit.segments import Plan, is_signed
 from governance.audit.signatures import Signatures
-from governance.digests import load_json
+from governance.evidence.keys import PublicKey, SigningKey
 from governance.ledger.database import Ledger
 from governance.ledger.events import Entry, append
+from governance.ledger.signers import public_keys
 from governance.workflow import actors
+from tests.audit.reading import read_log
 
-EVENTS = 200
-BAD = (7, 8, 100, 199)
+EVENTS = 20
+BAD = (7, 8, 19)
+FALSE = dict.fromkeys(BAD, "has a signature that is not ada's")
 
 
 @pytest.fixture
 def ledger(make_ledger: Callable[[], Ledger]) -> Ledger:
-    """A log with more signed events than are checked at once without threads."""
+    """A log of signed events."""
     ledger = make_ledger()
     actors.found(ledger, "ada")
     with ledger.write() as session:
@@ -29,32 +31,72 @@ def ledger(make_ledger: Callable[[], Ledger]) -> Ledger:
     return ledger
 
 
-def altered(ledger: Ledger) -> list[Entry]:
-    """The log's events, some with one bit of their signature turned."""
-    with ledger.read() as session:
-        found = list(walk(session, Log()))
+@pytest.fixture
+def altered(ledger: Ledger) -> list[Checked]:
+    """Its events as if nobody had looked at the signatures, of which some have one bit turned."""
+    _, found = read_log(ledger)
     for seq in BAD:
-        signature = bytearray(b64decode(found[seq - 1].signature or ""))
+        event = found[seq - 1].event
+        signature = bytearray(b64decode(event.signature or ""))
         signature[5] ^= 1
-        found[seq - 1] = found[seq - 1]._replace(signature=b64encode(signature).decode())
+        changed = event._replace(signature=b64encode(signature).decode())
+        found[seq - 1] = found[seq - 1]._replace(event=changed)
+    assert {checked.signed for checked in found} == {None}
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize(("size", "share"), [(1, 1), (50, 64), (90, 7), (EVENTS, 64)])
-def test_every_false_signature_is_found_in_its_place(
-    ledger: Ledger, workers: int, size: int, share: int
+def problems(signed: Signatures, events: list[Checked]) -> dict[int, str]:
+    found = {checked.event.seq: signed.check(checked) for checked in events}
+    return {seq: problem for seq, problem in found.items() if problem}
+
+
+def keys_of(ledger: Ledger) -> Mapping[str, str]:
+    with ledger.read() as session:
+        return public_keys(session)
+
+
+def looked_at(events: list[Checked], keys: Mapping[str, str]) -> list[Checked]:
+    """The events as who reads a segment with these keys passes them on."""
+    plan = Plan(EVENTS, keys=keys)
+    found = [plan.look(tuple(checked.event)) for checked in events]
+    return [Checked(Entry._make(row), payload, signed) for row, payload, signed in found]
+
+
+def test_every_false_signature_is_found_by_who_reads_the_segment(
+    ledger: Ledger, altered: list[Checked]
 ) -> None:
-    events = [(event, load_json(event.payload)) for event in altered(ledger)]
-    read = Signatures()
-    with (
-        patch.object(signatures.os, "cpu_count", lambda: workers),
-        patch.multiple(signatures, _BATCH=size, _SHARE=share),
-    ):
-        found = list(read.read(iter(events)))
-    assert [(event, payload) for event, payload, _ in found] == events
-    problems = [problem for _, _, problem in found]
-    assert {
-        seq: problem for seq, problem in enumerate(problems, start=1) if problem
-    } == dict.fromkeys(BAD, "has a signature that is not ada's")
-    assert read.checked == EVENTS - len(BAD)
+    found = looked_at(altered, keys_of(ledger))
+    assert [checked.event.seq for checked in found if not checked.signed] == list(BAD)
+    assert {checked.signed for checked in found} == {True, False}
+    signed = Signatures()
+    assert problems(signed, found) == FALSE
+    assert signed.checked == EVENTS - len(BAD)
+
+
+@pytest.mark.parametrize("kept", ["no key", "another key under its id", "what is no key"])
+def test_a_key_that_the_table_lacks_or_gives_wrongly_is_taken_from_the_log(
+    ledger: Ledger, altered: list[Checked], kept: str
+) -> None:
+    (key_id,) = keys_of(ledger)
+    other = SigningKey.generate().public.to_base64()
+    keys = {
+        "no key": {},
+        "another key under its id": {key_id: other},
+        "what is no key": {key_id: "?"},
+    }[kept]
+    found = looked_at(altered, keys)
+    assert {checked.signed for checked in found} == {None}
+    signed = Signatures()
+    assert problems(signed, found) == FALSE
+    assert signed.checked == EVENTS - len(BAD)
+
+
+def test_signatures_that_are_not_wanted_are_not_looked_at(altered: list[Checked]) -> None:
+    signed = Signatures(verify=False)
+    assert problems(signed, altered) == {}
+    assert signed.checked == 0
+
+
+def test_a_signature_by_another_key_is_none(altered: list[Checked]) -> None:
+    other: PublicKey = SigningKey.generate().public
+    assert not any(is_signed(checked.event, other) for checked in altered)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from governance.audit.log import Log, walk
 from governance.errors import ConflictError, UnavailableError
 from governance.ledger import database
 from governance.ledger.database import HEAD, VERSION_TABLE, Ledger, check_revision, current_revision
 from governance.ledger.events import append
 from governance.ledger.tables import Actor
 from governance.ledger.types import now
+from tests.audit.reading import read_log
 from tests.keys import KEYS
 from tests.ledger.tampering import dump, raw
 from tests.postgres import Server
@@ -123,8 +123,7 @@ def test_writers_are_serialised(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    with ledger.read() as session:
-        list(walk(session, log := Log()))
+    log, _ = read_log(ledger)
     assert (log.count, log.fault) == (200, None)
     events = dump(ledger)["events"]
     assert [row[0] for row in events] == list(range(1, 201))

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from governance.audit.fault import Fault
-from governance.audit.log import Log, walk
 from governance.digests import canonical_json
 from governance.errors import RefusedError, UnavailableError
 from governance.evidence.keys import PublicKey
@@ -27,6 +26,7 @@ from governance.ledger.tables import Actor, ActorKey
 from governance.ledger.types import now
 from governance.states import Action
 from governance.workflow import transition
+from tests.audit.reading import read_log
 from tests.keys import KEYS
 from tests.ledger.tampering import dump, raw, tamper
 
@@ -58,9 +58,7 @@ def log(ledger: Ledger) -> Ledger:
 
 
 def check(ledger: Ledger) -> tuple[int, Fault | None]:
-    found = Log()
-    with ledger.read() as session:
-        assert len(list(walk(session, found))) == found.count
+    found, _ = read_log(ledger)
     return found.count, found.fault
 
 
@@ -301,9 +299,7 @@ def test_full_subtrees_are_stored_and_give_the_root(ledger: Ledger) -> None:
         ledger,
         "UPDATE tree_nodes SET hash = (SELECT hash FROM tree_nodes WHERE position = 0) WHERE position = 1",
     )
-    found = Log()
-    with ledger.read() as session:
-        list(walk(session, found))
+    found, _ = read_log(ledger)
     assert found.node_faults == [Fault("tree node 8/1", "has another hash than its events give")]
 
 

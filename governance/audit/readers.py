@@ -1,0 +1,227 @@
+"""Reading the log in several processes at once, since the interpreter's lock lets threads do little of that.
+
+This process takes part: whoever is free reads the next segment. A process is told what to read over its standard input,
+where no process list shows the password of a database, and answers over its standard output. The values are those of
+`marshal`, which carries them three times as fast as `pickle`; both ends are one program on one interpreter.
+`multiprocessing` is not used because it would run the caller's main module again in each process.
+"""
+
+import marshal
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple
+from queue import Queue
+from typing import IO, Any
+
+from governance.audit.segments import LENGTH, Plan, Position, Segment
+from governance.errors import GovernanceError, UnavailableError
+from governance.ledger.database import Ledger, Session
+
+LONG = 16 * LENGTH
+"""Events up to which a log is read before another process would have begun."""
+
+_ALONE = "let this one do it all with --processes 1"
+_SIZE = struct.Struct("<Q")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def segments(
+    ledger: Ledger, session: Session, plan: Plan, processes: int
+) -> Generator[Segment, None, None]:
+    """All segments, in order; to be closed by who stops early.
+
+    Args:
+        ledger: what is read.
+        session: reads it here.
+        plan: what of it.
+        processes: how many read a long log at the same time, this one among them.
+
+    Raises:
+        UnavailableError: the database cannot be read, or a process was killed.
+    """
+    if processes == 1 or plan.until <= LONG:
+        for number in range(plan.count):
+            yield plan.read(session, number)
+        return
+    with _Team(ledger.url, plan, processes - 1) as team:
+        for number in range(plan.count):
+            yield team.read(session, number)
+
+
+class _Team:
+    """Others that read segments beside this process, each with a thread that waits for it."""
+
+    def __init__(self, url: str, plan: Plan, others: int) -> None:
+        self._plan = plan
+        self._task = url, astuple(plan)
+        self._others = others
+        self._ahead = 2 * others + 2  # so many segments are in memory at most
+        self._asked: dict[int, Future[Segment]] = {}
+        self._read: dict[int, Segment] = {}
+        self._next = 0
+        self._pool = ThreadPoolExecutor(others)
+        self._readers: list[_Reader] = []
+        self._idle: Queue[_Reader] = Queue()
+
+    def __enter__(self) -> "_Team":
+        """Begin them.
+
+        Raises:
+            UnavailableError: the system lets no further process begin.
+        """
+        try:
+            for _ in range(self._others):
+                self._readers.append(_Reader(self._task))
+                # Keeps a thread from taking on a segment that nobody could read yet.
+                self._pool.submit(self._begin, self._readers[-1])
+        except OSError as error:
+            self.__exit__()
+            raise UnavailableError(
+                f"no process can be begun to read the ledger: {error.strerror}; {_ALONE}"
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._readers:  # whoever waits for it waits no more
+            reader.kill()
+        self._pool.shutdown(cancel_futures=True)
+        for reader in self._readers:
+            reader.close()
+
+    def read(self, session: Session, number: int) -> Segment:
+        """A segment; to be asked for in order.
+
+        Whoever is free has read it, and what nobody has begun when this process would wait, it reads itself.
+        """
+        while self._next < min(number + self._ahead, self._plan.count):
+            self._asked[self._next] = self._pool.submit(self._by_another, self._next)
+            self._next += 1
+        while (future := self._asked.get(number)) is not None:
+            mine = None if future.done() else self._taken_back()
+            if mine is None:
+                self._read[number] = self._asked.pop(number).result()
+            else:
+                self._read[mine] = self._plan.read(session, mine)
+        return self._read.pop(number)
+
+    def _taken_back(self) -> int | None:
+        """The first segment that nobody has begun to read."""
+        for number, future in self._asked.items():
+            if future.cancel():
+                del self._asked[number]
+                return number
+        return None
+
+    def _begin(self, reader: "_Reader") -> None:
+        reader.begin()
+        self._idle.put(reader)
+
+    def _by_another(self, number: int) -> Segment:
+        reader = self._idle.get()
+        try:
+            return reader.read(number)
+        finally:
+            self._idle.put(reader)
+
+
+class _Reader:
+    """Another process that reads segments."""
+
+    def __init__(self, task: tuple[Any, ...]) -> None:
+        self._task = task
+        self._failure: Any = None
+        # It finds the program where this process finds it, and is spared what a terminal sends to this one.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,
+        )
+
+    def begin(self) -> None:
+        """Say what is read, and wait until it can be; why not is for `read` to say."""
+        self._failure = self._ask(self._task)
+
+    def read(self, number: int) -> Segment:
+        """A segment.
+
+        Raises:
+            UnavailableError: it cannot read the ledger, or was killed.
+        """
+        answer = self._failure or self._ask(number)
+        if answer is None:
+            raise UnavailableError(
+                f"a process that read the ledger ended with {self._process.wait()}; {_ALONE}"
+            )
+        segment, problem = answer
+        if problem is not None:
+            raise UnavailableError(problem)
+        before, end, *rest = segment
+        return Segment(before and Position(*before), Position(*end), *rest)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Leave nothing of it."""
+        self._process.communicate()
+
+    def _ask(self, question: Any) -> Any:
+        """Its answer, None if it gives none."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _write(process.stdin, question)
+        except BrokenPipeError:
+            return None
+        return _take(process.stdout)
+
+
+def _write(pipe: IO[bytes], value: Any) -> None:
+    data = marshal.dumps(value)
+    pipe.write(_SIZE.pack(len(data)) + data)
+    pipe.flush()
+
+
+def _take(pipe: IO[bytes]) -> Any:
+    """The next value, None if there is none."""
+    header = pipe.read(_SIZE.size)
+    if len(header) < _SIZE.size:
+        return None
+    (size,) = _SIZE.unpack(header)
+    data = pipe.read(size)
+    return marshal.loads(data) if len(data) == size else None
+
+
+def main() -> None:
+    """What another process does: it reads the segments that it is asked for, until nobody asks."""
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    url, fields = _take(questions)
+    plan = Plan(*fields)
+    try:
+        with Ledger(url).read() as session:
+            _write(answers, None)
+            while (number := _take(questions)) is not None:
+                before, end, *rest = plan.read(session, number)
+                _write(answers, ((before and tuple(before), tuple(end), *rest), None))
+    except GovernanceError as error:
+        _write(answers, (None, str(error)))
+    except BrokenPipeError:
+        os._exit(1)  # nobody listens any more
+
+
+if __name__ == "__main__":
+    main()

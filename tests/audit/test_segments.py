@@ -1,0 +1,273 @@
+"""The log is read in segments, by one process or by several, and what is found does not depend on that."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import astuple
+from unittest.mock import patch
+
+import pytest
+
+from governance.audit import readers, segments
+from governance.audit.segments import LENGTH, START, Plan, Segment
+from governance.audit.verify import verify
+from governance.errors import UnavailableError
+from governance.ledger.database import VERSION_TABLE, Ledger, Session
+from governance.ledger.events import head
+from governance.workflow import actors
+from governance.workflow.checkpoints import take
+from tests.audit.hostile import peek
+from tests.audit.reading import read_log
+from tests.audit.test_streaming import lengthen
+from tests.ledger.tampering import is_sqlite, raw, tamper
+
+SHORT = 48
+"""Events in a segment, in tests where all of it is read by this process."""
+
+LONG = 2 * LENGTH + 500
+"""Events of a log of three segments."""
+
+
+@pytest.fixture
+def short_segments() -> Iterator[None]:
+    with patch.object(segments, "LENGTH", SHORT):
+        yield
+
+
+@pytest.fixture
+def make_log(make_ledger: Callable[[], Ledger]) -> Callable[[int], Ledger]:
+    def make(length: int) -> Ledger:
+        ledger = make_ledger()
+        actors.found(ledger, "ada")
+        lengthen(ledger, length)
+        return ledger
+
+    return make
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("length", [SHORT - 1, SHORT, SHORT + 1, 2 * SHORT, 2 * SHORT + 1])
+def test_a_log_of_any_length_is_read_to_its_end(
+    make_log: Callable[[int], Ledger], length: int
+) -> None:
+    ledger = make_log(length)
+    log, events = read_log(ledger)
+    assert (log.count, log.fault, log.node_faults) == (length, None, [])
+    assert [checked.event.seq for checked in events] == list(range(1, length + 1))
+    assert log.head == peek(ledger, "events")[-1]["digest"]
+
+
+def test_an_empty_log_has_one_segment_without_events(make_ledger: Callable[[], Ledger]) -> None:
+    log, events = read_log(make_ledger())
+    assert (log.count, log.fault, log.first, events) == (0, None, None, [])
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("missing", [1, 2, SHORT, SHORT + 1, SHORT + 2, 2 * SHORT, 2 * SHORT + 1])
+def test_an_event_that_is_missing_is_named_wherever_a_segment_ends(
+    make_log: Callable[[int], Ledger], missing: int
+) -> None:
+    ledger = make_log(2 * SHORT + 2)
+    tamper(ledger, f"DELETE FROM events WHERE seq = {missing}")
+    log, events = read_log(ledger)
+    assert len(events) == log.count == missing - 1
+    assert log.fault is not None
+    assert (log.fault.where, log.fault.problem) == (
+        f"event {missing}", f"event {missing} is missing; the next one is {missing + 1}"
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("moved", [0, -5])
+def test_an_event_before_the_first_is_found(make_log: Callable[[int], Ledger], moved: int) -> None:
+    ledger = make_log(SHORT + 3)
+    tamper(ledger, f"UPDATE events SET seq = {moved} WHERE seq = 9")
+    log, events = read_log(ledger)
+    assert events == []
+    assert log.fault is not None
+    assert log.fault.problem == f"event 1 is missing; the next one is {moved}"
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("twice", [SHORT - 1, SHORT, SHORT + 1, 2 * SHORT])
+def test_an_event_that_stands_twice_is_found_wherever_a_segment_ends(
+    make_log: Callable[[int], Ledger], twice: int
+) -> None:
+    ledger = make_log(2 * SHORT)
+    tamper(
+        ledger,
+        "ALTER TABLE events RENAME TO kept",
+        "CREATE TABLE events AS SELECT * FROM kept",
+        *([] if is_sqlite(ledger) else ["GRANT SELECT ON events TO PUBLIC"]),
+        f"INSERT INTO events SELECT * FROM events WHERE seq = {twice}",
+    )
+    log, events = read_log(ledger)
+    assert log.fault is not None
+    assert log.fault.where in (f"event {twice}", f"event {twice + 1}")
+    assert len(events) == log.count < 2 * SHORT + 1
+
+
+ATTACKS = {
+    "nothing": (),
+    "an altered event": (f"UPDATE events SET subject = 'policy:x' WHERE seq = {LENGTH + 700}",),
+    "an altered event at an end": (f"UPDATE events SET at = 'then' WHERE seq = {LENGTH}",),
+    "a missing event at a beginning": (f"DELETE FROM events WHERE seq = {2 * LENGTH + 1}",),
+    "a payload that is not canonical": ("UPDATE events SET payload = '{ }' WHERE seq = 2",),
+    "a tree node": (f"UPDATE tree_nodes SET hash = '{'0' * 64}' WHERE level = 8 AND position = 9",),
+    "the signature of the second event": (
+        "UPDATE events SET signature = (SELECT signature FROM events WHERE seq = 1) WHERE seq = 2",
+    ),
+    "a public key": ("UPDATE actor_keys SET public_key = 'none'",),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_several_processes_find_what_one_finds(
+    make_log: Callable[[int], Ledger], attack: str
+) -> None:
+    ledger = make_log(LONG)
+    for _ in range(2):  # heads within a block, of which the tree must know the roots
+        take(ledger, "ada")
+    if ATTACKS[attack]:
+        tamper(ledger, *ATTACKS[attack])
+    alone = verify(ledger)
+    assert alone.ok == (not ATTACKS[attack])
+    log_only = verify(ledger, log_only=True)
+    with patch.object(readers, "LONG", 0):
+        assert verify(ledger, processes=2) == alone
+        with patch.object(readers._Team, "_taken_back", lambda self: None):  # others read it all
+            assert verify(ledger, processes=3) == alone
+            assert verify(ledger, log_only=True, processes=2) == log_only
+
+
+def test_the_log_alone_is_checked_without_what_it_says(make_log: Callable[[int], Ledger]) -> None:
+    ledger = make_log(600)
+    take(ledger, "ada")
+    whole = verify(ledger, log_only=True)
+    assert (whole.ok, whole.events, dict(whole.checked)) == (True, 601, {"checkpoints": 1})
+    tamper(ledger, "UPDATE checkpoints SET root = '" + "0" * 64 + "'")
+    (fault,) = verify(ledger, log_only=True).faults
+    assert fault.where == "checkpoint 1"
+
+
+def test_the_log_alone_still_names_keys_that_make_no_sense(
+    make_log: Callable[[int], Ledger],
+) -> None:
+    ledger = make_log(5)
+    tamper(ledger, "UPDATE events SET payload = '{}' WHERE seq = 1")
+    faults = [fault.where for fault in verify(ledger, log_only=True).faults]
+    assert faults[0] == "event 1"
+
+
+@pytest.fixture
+def long_log(make_log: Callable[[int], Ledger]) -> Iterator[Ledger]:
+    """A log of which other processes read all segments."""
+    with (
+        patch.object(readers, "LONG", 0),
+        patch.object(readers._Team, "_taken_back", lambda self: None),
+    ):
+        yield make_log(LONG)
+
+
+def begin(ledger: Ledger, session: Session) -> Generator[Segment, None, None]:
+    return readers.segments(ledger, session, Plan(head(session)[0]), 3)
+
+
+def test_the_processes_end_where_reading_is_given_up(long_log: Ledger) -> None:
+    with (
+        long_log.read() as session,
+        patch.object(readers, "_Reader", side_effect=readers._Reader) as made,
+        closing(begin(long_log, session)) as found,
+    ):
+        first = next(found)
+        assert (first.before, first.end.seq) == (START, LENGTH)
+        one, other = found.gi_frame.f_locals["team"]._readers
+        assert (one._process.poll(), other._process.poll()) == (None, None)
+    assert made.call_count == 2
+    assert None not in (one._process.returncode, other._process.returncode)
+
+
+def test_a_process_that_was_killed_is_one_line(long_log: Ledger) -> None:
+    begun = readers._Reader.begin
+
+    def killed(self: readers._Reader) -> None:
+        begun(self)
+        self.kill()
+
+    with (
+        patch.object(readers._Reader, "begin", killed),
+        pytest.raises(UnavailableError, match=r"ended with -9; let this one .* --processes 1$"),
+    ):
+        verify(long_log, processes=2)
+
+
+@pytest.mark.parametrize(("program", "said"), [("/bin/false", "ended with 1"), ("/", "begun")])
+def test_a_process_that_cannot_begin_is_one_line(long_log: Ledger, program: str, said: str) -> None:
+    with (
+        patch.object(readers.sys, "executable", program),
+        pytest.raises(UnavailableError, match=rf"process.* {said}.*; let this one"),
+    ):
+        verify(long_log, processes=2)
+
+
+def test_a_process_passes_on_why_the_ledger_cannot_be_read(
+    long_log: Ledger, make_ledger: Callable[[], Ledger]
+) -> None:
+    gone, empty = make_ledger(), make_ledger()
+    raw(gone, "ALTER TABLE events RENAME TO gone")
+    raw(empty, f"DROP TABLE {VERSION_TABLE}")
+    for other, said in (
+        (gone, r"the ledger .* (failed|cannot be used): "),
+        (empty, "holds no ledger"),
+    ):
+        with (
+            long_log.read() as session,
+            pytest.raises(UnavailableError, match=said),
+            closing(begin(other, session)) as found,
+        ):
+            list(found)
+
+
+def test_the_url_of_the_database_stands_in_no_process_list(long_log: Ledger) -> None:
+    with (
+        long_log.read() as session,
+        patch.object(subprocess, "Popen", side_effect=subprocess.Popen) as popen,
+        closing(begin(long_log, session)) as found,
+    ):
+        next(found)
+    assert popen.call_count == 2
+    for call in popen.call_args_list:
+        assert long_log.url not in str(call)
+
+
+def test_a_short_log_is_read_without_another_process(make_log: Callable[[int], Ledger]) -> None:
+    ledger = make_log(20)
+    with patch.object(subprocess, "Popen") as popen:
+        assert verify(ledger, processes=8).ok
+    popen.assert_not_called()
+
+
+def test_there_is_a_processor() -> None:
+    assert 1 <= readers.processors() <= (os.cpu_count() or 1)
+
+
+def test_a_reader_ends_when_nobody_listens(
+    make_log: Callable[[int], Ledger],
+) -> None:
+    """Not with a traceback into somebody's terminal."""
+    ledger = make_log(20)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "governance.audit.readers"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    readers._write(process.stdin, (ledger.url, astuple(Plan(20))))
+    process.stdin.close()
+    assert process.wait(60) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
