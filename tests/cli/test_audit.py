@@ -198,6 +198,30 @@ def test_what_is_left_out_is_said(peopled: Path, cli: Cli) -> None:
     assert cli("audit", "verify", "--json").json["checked"]["signatures"] > 0
 
 
+def test_the_log_alone_can_be_verified(peopled: Path, cli: Cli) -> None:
+    cli("audit", "checkpoint")
+    found = cli("audit", "verify", "--log-only", "--json")
+    assert found.json["ok"] is True
+    assert list(found.json["checked"]) == ["checkpoints"]
+    assert found.json["checked"]["checkpoints"] > found.json["outside_checkpoints"] > 0
+    left_out = ["signatures of events", "what the events say", "tables", "MLflow"]
+    assert found.json["not_checked"] == dict.fromkeys(left_out, "left out")
+    assert "Not checked: tables (left out)" in found.err
+    kept = (peopled / "checks.jsonl").read_text().splitlines()[-1]
+    assert json.loads(kept)["what"] == "audit verify --log-only"
+
+
+def test_an_event_that_was_altered_is_found_in_the_log_alone(peopled: Path, cli: Cli) -> None:
+    tamper(ledger_of(peopled), "UPDATE events SET subject = 'actor:eve' WHERE seq = 2")
+    found = cli("audit", "verify", "--log-only", "--processes", "2", expect=6)
+    assert "BAD event 2: was altered: its content has another digest" in found.out
+
+
+def test_no_process_can_verify_nothing(peopled: Path, cli: Cli) -> None:
+    found = cli("audit", "verify", "--processes", "0", expect=2)
+    assert "0 is not in the range x>=1" in found.err
+
+
 def test_a_database_alone_can_be_verified(
     peopled: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
