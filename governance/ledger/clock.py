@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from governance.ledger.types import now
 
-CLOCK = func.clock_timestamp()
+CLOCK = "clock_timestamp()"
 """PostgreSQL's clock, where a statement asks for it beside other things."""
 
 
@@ -15,5 +15,5 @@ def present(session: Session) -> datetime:
     """The present moment, UTC."""
     if session.get_bind().dialect.name != "postgresql":
         return now()
-    moment: datetime = session.connection().execute(select(CLOCK)).scalar_one()
+    moment: datetime = session.connection().execute(text(f"SELECT {CLOCK}")).scalar_one()
     return moment.astimezone(UTC)

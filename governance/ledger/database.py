@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlalchemy.orm import Session
 
 from governance.errors import ConflictError, UnavailableError
+from governance.ledger.driver import driver_rows, rows_of_last, translated
 from governance.ledger.private import CIPHER
 from governance.ledger.signers import KEYS
 from governance.telemetry import committed
@@ -31,9 +32,7 @@ __all__ = [
     "Session",
     "check_revision",
     "current_revision",
-    "decoded",
     "explained",
-    "translated",
 ]
 
 VERSION_TABLE = "governance_alembic_version"
@@ -61,7 +60,7 @@ _LOCKED_TABLE = (
 _PAUSES_S = (0.001, 0.01)
 _WRITE = "governance_write"
 _BEGIN = "BEGIN IMMEDIATE"
-_LOCK = "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(7161702512)"
+_LOCK = "SELECT pg_advisory_xact_lock(7161702512)"
 _REVISION = f"SELECT version_num FROM {VERSION_TABLE}"
 _RAISED = "P0001"
 """SQLSTATE of what our triggers raise on PostgreSQL; SQLite's driver calls the same an integrity error."""
@@ -125,8 +124,9 @@ class Ledger:
         with explained(self.url), self._session() as session:
             connection = session.connection(execution_options={_WRITE: True})
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(_LOCK, (f"{_LOCK_TIMEOUT_S}s",))
-            check_revision(connection, self.url)
+                _check(_revision_under_lock(connection), self.url)
+            else:
+                check_revision(connection, self.url)
             yield session
             session.commit()
             committed(session.info.get(APPENDED, ()))
@@ -176,8 +176,20 @@ def current_revision(connection: Connection) -> str | None:
         if not connection.dialect.has_table(connection, VERSION_TABLE):
             return None
         connection.info[VERSION_TABLE] = True
-    row = connection.exec_driver_sql(_REVISION).first()
-    return None if row is None else str(row[0])
+    return _only(driver_rows(connection, _REVISION))
+
+
+def _only(rows: list[tuple[Any, ...]]) -> str | None:
+    return str(rows[0][0]) if rows else None
+
+
+def _revision_under_lock(connection: Connection) -> str | None:
+    """Wait for PostgreSQL's lock of those who write; then the revision, in the same journey if the table is known."""
+    lock = f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'; {_LOCK}"
+    if not connection.info.get(VERSION_TABLE):
+        rows_of_last(connection, lock)
+        return current_revision(connection)
+    return _only(rows_of_last(connection, f"{lock}; {_REVISION}"))
 
 
 def check_revision(connection: Connection, url: str) -> None:
@@ -186,7 +198,10 @@ def check_revision(connection: Connection, url: str) -> None:
     Raises:
         UnavailableError: with the command that helps.
     """
-    revision = current_revision(connection)
+    _check(current_revision(connection), url)
+
+
+def _check(revision: str | None, url: str) -> None:
     if revision == HEAD:
         return
     where = make_url(url).render_as_string(hide_password=True)
@@ -320,33 +335,3 @@ def _problem(error: DBAPIError) -> str:
     """What the database says, in one line; PostgreSQL adds detail, hint and context on further ones."""
     diagnosis = getattr(error.orig, "diag", None)
     return getattr(diagnosis, "message_primary", None) or " ".join(str(error.orig).split())
-
-
-@contextmanager
-def translated(connection: Connection, statement: str) -> Iterator[None]:
-    """Let errors of the driver itself, where it is used directly, be those of SQLAlchemy as everywhere else.
-
-    Raises:
-        DBAPIError: the driver failed.
-    """
-    dialect = connection.dialect
-    driver_error = dialect.loaded_dbapi.Error
-    try:
-        yield
-    except driver_error as error:
-        raise DBAPIError.instance(statement, (), error, driver_error, dialect=dialect) from error
-
-
-@contextmanager
-def decoded() -> Iterator[None]:
-    """Let text that is not Unicode, which SQLite takes, be an error of the row and not of the database.
-
-    Raises:
-        ValueError: the text cannot be decoded.
-    """
-    try:
-        yield
-    except DatabaseDown as error:
-        if "decode" not in str(error.orig):
-            raise
-        raise ValueError(str(error.orig)) from error

@@ -12,13 +12,14 @@ from datetime import UTC
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
 from governance.errors import GovernanceError, IntegrityError
 from governance.ledger.clock import CLOCK, present
-from governance.ledger.database import APPENDED, decoded, translated
+from governance.ledger.database import APPENDED
+from governance.ledger.driver import decoded, driver_rows, translated
 from governance.ledger.guards import GENESIS
 from governance.ledger.signers import signing_key
 from governance.ledger.tables import Event
@@ -111,9 +112,6 @@ class Entry(NamedTuple):
     digest: str
 
 
-_FIELDS = f"SELECT {', '.join(Entry._fields)} FROM events"
-
-
 def entry_of(event: "Entry | Event") -> str:
     """The entry of an event as it stands in the table."""
     return entry(
@@ -151,15 +149,18 @@ def check_signature(event: "Entry | Event", key: "PublicKey") -> None:
         raise IntegrityError(f"the signature of event {event.seq} is not base64") from error
 
 
-_HEAD = select(Event.seq, Event.digest, Event.at).order_by(Event.seq.desc()).limit(1)
-_INSERT = insert(Event)
-_HEAD_AND_CLOCK = _HEAD.add_columns(CLOCK)
+_COLUMNS = ", ".join(Entry._fields)
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' for _ in Entry._fields)})"
+_NEWEST = "FROM events ORDER BY seq DESC LIMIT 1"
+_HEAD = f"SELECT seq, digest, at {_NEWEST}"
+_HEAD_AND_CLOCK = f"SELECT seq, digest, at, {CLOCK} {_NEWEST}"
 
 
 def head(session: Session) -> tuple[int, str, str]:
     """Number, digest and time of the newest event; 0, `GENESIS` and no time in an empty log."""
-    row = session.connection().execute(_HEAD).first()
-    return (0, GENESIS, "") if row is None else (row[0], row[1], row[2])
+    for seq, digest, at in driver_rows(session.connection(), _HEAD):
+        return seq, digest, at
+    return 0, GENESIS, ""
 
 
 def head_now(session: Session) -> tuple[int, str, str]:
@@ -168,13 +169,11 @@ def head_now(session: Session) -> tuple[int, str, str]:
     The moment is by one clock for all writers: a server's own.
     """
     connection = session.connection()
-    if not _is_postgresql(connection):
-        seq, digest, before = head(session)
-        time = present(session)
-    elif row := connection.execute(_HEAD_AND_CLOCK).first():
-        seq, digest, before, time = row
+    rows = driver_rows(connection, _HEAD_AND_CLOCK) if _is_postgresql(connection) else []
+    if rows:
+        ((seq, digest, before, time),) = rows
     else:
-        seq, digest, before = 0, GENESIS, ""
+        seq, digest, before = head(session)
         time = present(session)
     return seq, digest, max(time.astimezone(UTC).isoformat(timespec="microseconds"), before)
 
@@ -224,7 +223,7 @@ def append(
         signature=signature,
         digest=digest_bytes(text.encode()),
     )
-    session.connection().execute(_INSERT, row._asdict())
+    driver_rows(session.connection(), _INSERT, *row)
     grow(session, seq)
     intent = row.digest if action.endswith(INTENDED) else payload.get("intent")
     session.info.setdefault(APPENDED, []).append(Appended(seq, action, subject, intent))
@@ -237,7 +236,9 @@ def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
     Raises:
         ValueError: a row holds text that is not Unicode, which SQLite takes.
     """
-    with _executed(session, f"{_FIELDS} ORDER BY seq", "governance_entries") as cursor:
+    with _executed(
+        session, f"SELECT {_COLUMNS} FROM events ORDER BY seq", "governance_entries"
+    ) as cursor:
         while rows := cursor.fetchmany(chunk):
             yield list(map(Entry._make, rows))
 
@@ -257,7 +258,8 @@ def rows_between(
         ValueError: the next row holds text that is not Unicode, which SQLite takes.
     """
     start = "" if first is None else f"seq >= {first:d} AND "
-    query = f"{_FIELDS} WHERE {start}seq <= {last:d} ORDER BY seq LIMIT {limit:d}"
+    where = f"{start}seq <= {last:d}"
+    query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY seq LIMIT {limit:d}"
     with _executed(session, query) as cursor:
         # One by one, SQLite gives those before a row that cannot be read; PostgreSQL has no such rows and is slow so.
         yield from cursor.fetchall() if _is_postgresql(session.connection()) else cursor

@@ -9,7 +9,8 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from governance.datasets import DatasetRole
 from governance.errors import IntegrityError, InvalidInputError, NotFoundError
-from governance.ledger.database import Session, decoded
+from governance.ledger.database import Session
+from governance.ledger.driver import decoded
 from governance.ledger.names import with_article
 from governance.ledger.tables import (
     Actor,

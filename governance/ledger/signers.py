@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from governance.errors import RefusedError
-from governance.ledger.tables import Actor, ActorKey
+from governance.ledger.driver import driver_rows
+from governance.ledger.tables import ActorKey
 
 if TYPE_CHECKING:
     from governance.evidence.keyring import Keys
@@ -17,16 +18,15 @@ KEYS = "keys"
 
 _SIGNERS = "signers"
 _VALID = (
-    select(ActorKey.key_id)
-    .join(Actor, Actor.id == ActorKey.actor_id)
-    .where(Actor.name == bindparam("name"), Actor.active, ActorKey.retired_at.is_(None))
+    "SELECT actor_keys.key_id FROM actor_keys JOIN actors ON actors.id = actor_keys.actor_id "
+    "WHERE actors.name = ? AND actors.active AND actor_keys.retired_at IS NULL"
 )
 _PUBLIC = select(ActorKey.key_id, ActorKey.public_key)
 
 
 def valid_key_ids(session: Session, actor: str) -> list[str]:
     """Keys with which an actor may sign now."""
-    return list(session.connection().execute(_VALID, {"name": actor}).scalars())
+    return [key_id for (key_id,) in driver_rows(session.connection(), _VALID, actor)]
 
 
 def public_keys(session: Session) -> dict[str, str]:
