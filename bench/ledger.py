@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, pairwise
+from multiprocessing import get_context
+from multiprocessing.pool import Pool as Processes
 from pathlib import Path
 
 from sqlalchemy import text
@@ -33,7 +35,7 @@ from governance.evidence.keyring import MemoryKeyring
 from governance.evidence.keys import SigningKey
 from governance.evidence.merkle import leaf_hash, node_hash
 from governance.ledger.database import Ledger
-from governance.ledger.events import append, entries, entry_of
+from governance.ledger.events import append, entries, entry_of, rows_between
 from governance.ledger.migrate import upgrade
 from governance.ledger.tree import prove_consistency, prove_inclusion
 from governance.registry import Registry
@@ -54,6 +56,8 @@ WRITERS = 16
 _PAYLOAD = {"from": "prepared", "to": "prepared", "report": {"digest": "sha256:" + "a" * 64}}
 _SIGNED = 100_000
 _CHECKS = 2000
+_CONTENT = b"x" * 500
+"""As long as an event's entry."""
 _ROUNDS = 3
 
 
@@ -180,10 +184,10 @@ def _reading(
             memory = peak_memory(exporting)
             bundle = seconds(exporting, _ROUNDS)
             proving.append((size, len(inclusion), len(consistency), took, bundle, memory))
-        with _sqlite() as signed:
-            _fill(signed, min(sizes[-1], _SIGNED))
-            works = _checks(ledger, sizes[-1], signed, min(sizes[-1], _SIGNED))
-            found = _by_turns(works)
+        every = min(sizes[-1], _SIGNED)
+        with _sqlite() as signed, get_context("spawn").Pool(processors()) as pool:
+            _fill(signed, every)
+            found = _by_turns(works := _checks(pool, ledger, sizes[-1], signed, every))
     reading = [(work.name, 1 / one, one / found[0]) for work, one in zip(works, found, strict=True)]
     return reading, proving
 
@@ -218,18 +222,22 @@ def _by_turns(works: Sequence[_Work]) -> list[float]:
     return [min(times) for times in zip(*rounds, strict=True)]
 
 
-def _checks(ledger: Ledger, count: int, signed: Ledger, every: int) -> list[_Work]:
+def _checks(pool: Processes, ledger: Ledger, count: int, signed: Ledger, every: int) -> list[_Work]:
     """What is measured on a log of `count` events, reading its rows first, and on one whose `every` event is signed."""
-    openssl = _openssl()
+    signatures = _signatures()
     with ledger.read() as session:
         some = [entry_of(e).encode() for chunk in islice(entries(session), 40) for e in chunk]
     return [
         _Work("nothing: rows are read", lambda: _rows(ledger), count),
         _Work("nothing: three hashes an event", lambda: _hashes(some), len(some)),
-        _Work("nothing: one signature after the other", lambda: openssl(_CHECKS), _CHECKS),
+        _Work(
+            "nothing: rows and hashes on every processor, in waiting time",
+            lambda: _rows_and_hashes(pool, ledger.url, count), count, True,
+        ),
+        _Work("nothing: one signature after the other", lambda: signatures(_CHECKS), _CHECKS),
         _Work(
             "nothing: signatures on every processor, in waiting time",
-            lambda: _on_every_processor(openssl, _CHECKS), _CHECKS, True,
+            lambda: _on_every_processor(signatures, _CHECKS), _CHECKS, True,
         ),
         _verification("`audit verify --log-only`", partial(verify, ledger, log_only=True), count),
         _verification("`audit verify --no-signatures`", partial(verify, ledger, signatures=False), count),
@@ -262,15 +270,29 @@ def _hashes(texts: list[bytes]) -> None:
         node_hash(found, found)
 
 
-def _openssl() -> Callable[[int], None]:
+def _rows_and_hashes(pool: Processes, url: str, count: int) -> None:
+    """The least that a verification does, by as many processes as there are processors, which run already."""
+    parts = processors()
+    ends = [count * part // parts for part in range(parts + 1)]
+    pool.starmap(_part, [(url, first + 1, last) for first, last in pairwise(ends)], chunksize=1)
+
+
+def _part(url: str, first: int, last: int) -> None:
+    ledger = Ledger(url)
+    with ledger.read() as session:
+        for _ in rows_between(session, first, last, last):
+            _hashes([_CONTENT])
+    ledger.dispose()
+
+
+def _signatures() -> Callable[[int], None]:
     """Checks one signature of an event's size so many times, one after the other."""
     key = SigningKey.generate()
-    content = b"x" * 500
-    signature = key.sign(content)
+    signature = key.sign(_CONTENT)
 
     def work(count: int) -> None:
         for _ in range(count):
-            key.public.verify(content, signature)
+            key.public.verify(_CONTENT, signature)
 
     return work
 

@@ -99,14 +99,14 @@ class Plan:
             problem = unreadable
             if problem is None and len(leaves) < LENGTH and end.seq < self.until:
                 problem = f"event {end.seq + 1} is missing"
-        events = [self.look(row) for row in rows[: len(leaves)] if self._wants(row)]
+        wanted = rows[: len(leaves)]
+        if self.log_only:
+            wanted = [row for row in wanted if row[3].startswith(ABOUT_ACTORS)]
+        events = [self.look(row) for row in wanted]
         return Segment(
             before, end, rows[0][-1] if leaves else None,
             self._condensed(first, leaves), events, problem,
         )  # fmt: skip
-
-    def _wants(self, row: tuple[Any, ...]) -> bool:
-        return not self.log_only or row[3].startswith(ABOUT_ACTORS)
 
     def look(self, row: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any, bool | None]:
         """What is found out about an event by itself, see `Segment.events`."""
