@@ -49,7 +49,7 @@ def segments(
     Raises:
         UnavailableError: the database cannot be read, or a process was killed.
     """
-    if processes == 1 or plan.until <= LONG:
+    if processes <= 1 or plan.until <= LONG:
         for number in range(plan.count):
             yield plan.read(session, number)
         return
@@ -123,8 +123,10 @@ class _Team:
         return None
 
     def _begin(self, reader: "_Reader") -> None:
-        reader.begin()
-        self._idle.put(reader)
+        try:
+            reader.begin()
+        finally:
+            self._idle.put(reader)
 
     def _by_another(self, number: int) -> Segment:
         reader = self._idle.get()

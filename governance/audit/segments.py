@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from governance.audit.fault import cannot_be_read
-from governance.digests import canonical_json, load_json
+from governance.digests import canonical_json
 from governance.errors import IntegrityError, InvalidInputError
 from governance.evidence.keys import PublicKey
 from governance.evidence.merkle import BLOCK, leaf_hash, perfect_root
@@ -112,7 +112,7 @@ class Plan:
         """What is found out about an event by itself, see `Segment.events`."""
         event = Entry._make(row)
         key = self._public.get(event.key_id) if event.key_id and event.signature else None
-        return row, _payload(event.payload), None if key is None else is_signed(event, key)
+        return row, read_payload(event.payload), None if key is None else is_signed(event, key)
 
     @cached_property
     def _public(self) -> dict[str, PublicKey]:
@@ -122,9 +122,8 @@ class Plan:
                 key = PublicKey.from_base64(text)
             except InvalidInputError:
                 continue
-            if (
-                key.key_id == key_id
-            ):  # so that it is the key that the event names, whoever wrote the table
+            # Whoever wrote the table: this is the key that the event names.
+            if key.key_id == key_id:
                 found[key_id] = key
         return found
 
@@ -164,7 +163,7 @@ def _read(
     rows: list[tuple[Any, ...]] = []
     try:
         for row in rows_between(session, first, last, limit):
-            rows.append(row)  # not a list of all: those before one that cannot be read are kept
+            rows.append(row)  # one by one: those before one that cannot be read are kept
     except ValueError as error:
         return rows, cannot_be_read(error)
     return rows, None
@@ -210,16 +209,42 @@ def _problem(event: Entry, last: Position, found: str) -> str:
     return f"is dated {event.at}, before its predecessor"
 
 
-_QUICK = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+class _OddNumberError(Exception):
+    """A number that the standard writer may write otherwise than RFC 8785, or that JSON does not have."""
 
 
-def _payload(text: str) -> Any:
-    """JSON of a payload, or `UNREAD`."""
+def _odd(text: str) -> NoReturn:
+    raise _OddNumberError(text)
+
+
+def _small(text: str) -> int:
+    return int(text) if len(text) <= _DIGITS else _odd(text)
+
+
+def _number(text: str) -> int | float:
+    """An integer; one that a double may not hold was a float that happens to be written without a point."""
+    return int(text) if len(text) <= _DIGITS else float(text)
+
+
+_DIGITS = 15
+"""So many digits of an integer any double holds."""
+
+_READER = json.JSONDecoder(parse_float=_odd, parse_int=_small, parse_constant=_odd)
+_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def read_payload(text: str) -> Any:
+    """JSON of a payload, `UNREAD` if it is none or not written in the one canonical way."""
     try:
-        payload = load_json(text)
-        # The standard writer is ten times as fast, and differs from RFC 8785 only in how it writes some numbers.
-        if _QUICK.encode(payload) != text and canonical_json(payload) != text:
-            return UNREAD
+        # Without odd numbers and letters the standard writer writes as RFC 8785 says, in a tenth of the time.
+        if text.isascii():
+            try:
+                payload = _READER.decode(text)
+            except _OddNumberError:
+                pass
+            else:
+                return payload if _WRITER.encode(payload) == text else UNREAD
+        payload = json.loads(text, parse_int=_number)
+        return payload if canonical_json(payload) == text else UNREAD
     except (ValueError, RecursionError):
         return UNREAD
-    return payload

@@ -83,6 +83,8 @@ def verify(
 ) -> Verification:
     """Check the whole ledger in one consistent read that streams: no table is held in memory.
 
+    Other processes read events of that state only, which nobody can change without its being found.
+
     Args:
         ledger: what is checked.
         notes: signed checkpoints found outside the ledger, by where they were found.

@@ -1,18 +1,23 @@
 """The log is read in segments, by one process or by several, and what is found does not depend on that."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import astuple
+from typing import Any
 from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from governance.audit import readers, segments
 from governance.audit.segments import LENGTH, START, Plan, Segment
 from governance.audit.verify import verify
+from governance.digests import canonical_json
 from governance.errors import UnavailableError
 from governance.ledger.database import VERSION_TABLE, Ledger, Session
 from governance.ledger.events import head
@@ -25,6 +30,12 @@ from tests.ledger.tampering import is_sqlite, raw, tamper
 
 SHORT = 48
 """Events in a segment, in tests where all of it is read by this process."""
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda some: st.lists(some) | st.dictionaries(st.text(), some),
+    max_leaves=8,
+)
 
 LONG = 2 * LENGTH + 500
 """Events of a log of three segments."""
@@ -271,3 +282,30 @@ def test_a_reader_ends_when_nobody_listens(
     assert process.wait(60) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "-12", "999999999999999", "9007199254740992", "100000000000000000000", "1.5", "1e+21", "1e-7",
+     '{"a":[1,null,true],"ä":"\\n"}', '"\\u0001\x7f"', '{"😀":1,"\ue000":2}'],
+)  # fmt: skip
+def test_a_payload_in_its_one_form_is_read(text: str) -> None:
+    assert segments.read_payload(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "{ }", '{"b":1,"a":2}', '{"a":1,"a":1}', '"\\u0061"', '"\\ud800"', '{"\ue000":2,"😀":1}',
+     "1.0", "1e5", "1e+16", "-0", "-0.0", "9007199254740993", "NaN", '{"a":Infinity}', "[" * 100_000],
+)  # fmt: skip
+def test_a_payload_in_another_form_is_not_read(text: str) -> None:
+    assert segments.read_payload(text) is segments.UNREAD
+
+
+@given(json_values)
+def test_a_payload_that_was_written_is_read(value: Any) -> None:
+    try:
+        text = canonical_json(value)
+    except ValueError:
+        return
+    assert segments.read_payload(text) == value
