@@ -298,7 +298,7 @@ def _signatures() -> Callable[[int], None]:
 
 
 def _on_every_processor(work: Callable[[int], None], count: int) -> None:
-    workers = os.cpu_count() or 1
+    workers = processors()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [count // workers] * workers))
 

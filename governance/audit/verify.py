@@ -99,6 +99,7 @@ def verify(
         UnavailableError: the database cannot be read, or a process that reads it was killed.
     """
     unchecked: dict[str, str] = {}
+    signatures = signatures and not log_only
     with ledger.read() as session, ExitStack() as reading:
         mirror = None
         if registry is not None and not log_only and (models := model_names(session)):
@@ -111,10 +112,10 @@ def verify(
         plan = Plan(
             head(session)[0],
             checkpoints.sizes,
-            public_keys(session) if signatures and not log_only else None,
+            public_keys(session) if signatures else None,
             log_only,
         )
-        log, signed = Log(plan.sizes), Signatures(signatures and not log_only)
+        log, signed = Log(plan.sizes), Signatures(signatures)
         found = reading.enter_context(closing(segments(ledger, session, plan, processes)))
         events = _metered(follow(found, stored_nodes(session), log), log, plan.until, meter)
         checked: Counter[str] = Counter()

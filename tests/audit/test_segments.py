@@ -21,11 +21,9 @@ from governance.digests import canonical_json
 from governance.errors import UnavailableError
 from governance.ledger.database import VERSION_TABLE, Ledger, Session
 from governance.ledger.events import head
-from governance.workflow import actors
 from governance.workflow.checkpoints import take
 from tests.audit.hostile import peek
 from tests.audit.reading import read_log
-from tests.audit.test_streaming import lengthen
 from tests.ledger.tampering import is_sqlite, raw, tamper
 
 SHORT = 48
@@ -47,23 +45,12 @@ def short_segments() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def make_log(make_ledger: Callable[[], Ledger]) -> Callable[[int], Ledger]:
-    def make(length: int) -> Ledger:
-        ledger = make_ledger()
-        actors.found(ledger, "ada")
-        lengthen(ledger, length)
-        return ledger
-
-    return make
-
-
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("length", [SHORT - 1, SHORT, SHORT + 1, 2 * SHORT, 2 * SHORT + 1])
 def test_a_log_of_any_length_is_read_to_its_end(
-    make_log: Callable[[int], Ledger], length: int
+    long_ledger: Callable[[int], Ledger], length: int
 ) -> None:
-    ledger = make_log(length)
+    ledger = long_ledger(length)
     log, events = read_log(ledger)
     assert (log.count, log.fault, log.node_faults) == (length, None, [])
     assert [checked.event.seq for checked in events] == list(range(1, length + 1))
@@ -78,9 +65,9 @@ def test_an_empty_log_has_one_segment_without_events(make_ledger: Callable[[], L
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("missing", [1, 2, SHORT, SHORT + 1, SHORT + 2, 2 * SHORT, 2 * SHORT + 1])
 def test_an_event_that_is_missing_is_named_wherever_a_segment_ends(
-    make_log: Callable[[int], Ledger], missing: int
+    long_ledger: Callable[[int], Ledger], missing: int
 ) -> None:
-    ledger = make_log(2 * SHORT + 2)
+    ledger = long_ledger(2 * SHORT + 2)
     tamper(ledger, f"DELETE FROM events WHERE seq = {missing}")
     log, events = read_log(ledger)
     assert len(events) == log.count == missing - 1
@@ -92,8 +79,10 @@ def test_an_event_that_is_missing_is_named_wherever_a_segment_ends(
 
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("moved", [0, -5])
-def test_an_event_before_the_first_is_found(make_log: Callable[[int], Ledger], moved: int) -> None:
-    ledger = make_log(SHORT + 3)
+def test_an_event_before_the_first_is_found(
+    long_ledger: Callable[[int], Ledger], moved: int
+) -> None:
+    ledger = long_ledger(SHORT + 3)
     tamper(ledger, f"UPDATE events SET seq = {moved} WHERE seq = 9")
     log, events = read_log(ledger)
     assert events == []
@@ -104,9 +93,9 @@ def test_an_event_before_the_first_is_found(make_log: Callable[[int], Ledger], m
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("twice", [SHORT - 1, SHORT, SHORT + 1, 2 * SHORT])
 def test_an_event_that_stands_twice_is_found_wherever_a_segment_ends(
-    make_log: Callable[[int], Ledger], twice: int
+    long_ledger: Callable[[int], Ledger], twice: int
 ) -> None:
-    ledger = make_log(2 * SHORT)
+    ledger = long_ledger(2 * SHORT)
     tamper(
         ledger,
         "ALTER TABLE events RENAME TO kept",
@@ -136,9 +125,9 @@ ATTACKS = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_several_processes_find_what_one_finds(
-    make_log: Callable[[int], Ledger], attack: str
+    long_ledger: Callable[[int], Ledger], attack: str
 ) -> None:
-    ledger = make_log(LONG)
+    ledger = long_ledger(LONG)
     for _ in range(2):  # heads within a block, of which the tree must know the roots
         take(ledger, "ada")
     if ATTACKS[attack]:
@@ -153,8 +142,10 @@ def test_several_processes_find_what_one_finds(
             assert verify(ledger, log_only=True, processes=2) == log_only
 
 
-def test_the_log_alone_is_checked_without_what_it_says(make_log: Callable[[int], Ledger]) -> None:
-    ledger = make_log(600)
+def test_the_log_alone_is_checked_without_what_it_says(
+    long_ledger: Callable[[int], Ledger],
+) -> None:
+    ledger = long_ledger(600)
     take(ledger, "ada")
     whole = verify(ledger, log_only=True)
     assert (whole.ok, whole.events, dict(whole.checked)) == (True, 601, {"checkpoints": 1})
@@ -164,22 +155,22 @@ def test_the_log_alone_is_checked_without_what_it_says(make_log: Callable[[int],
 
 
 def test_the_log_alone_still_names_keys_that_make_no_sense(
-    make_log: Callable[[int], Ledger],
+    long_ledger: Callable[[int], Ledger],
 ) -> None:
-    ledger = make_log(5)
+    ledger = long_ledger(5)
     tamper(ledger, "UPDATE events SET payload = '{}' WHERE seq = 1")
     faults = [fault.where for fault in verify(ledger, log_only=True).faults]
     assert faults[0] == "event 1"
 
 
 @pytest.fixture
-def long_log(make_log: Callable[[int], Ledger]) -> Iterator[Ledger]:
+def long_log(long_ledger: Callable[[int], Ledger]) -> Iterator[Ledger]:
     """A log of which other processes read all segments."""
     with (
         patch.object(readers, "LONG", 0),
         patch.object(readers._Team, "_taken_back", lambda self: None),
     ):
-        yield make_log(LONG)
+        yield long_ledger(LONG)
 
 
 def begin(ledger: Ledger, session: Session) -> Generator[Segment, None, None]:
@@ -253,8 +244,8 @@ def test_the_url_of_the_database_stands_in_no_process_list(long_log: Ledger) -> 
         assert long_log.url not in str(call)
 
 
-def test_a_short_log_is_read_without_another_process(make_log: Callable[[int], Ledger]) -> None:
-    ledger = make_log(20)
+def test_a_short_log_is_read_without_another_process(long_ledger: Callable[[int], Ledger]) -> None:
+    ledger = long_ledger(20)
     with patch.object(subprocess, "Popen") as popen:
         assert verify(ledger, processes=8).ok
     popen.assert_not_called()
@@ -265,10 +256,10 @@ def test_there_is_a_processor() -> None:
 
 
 def test_a_reader_ends_when_nobody_listens(
-    make_log: Callable[[int], Ledger],
+    long_ledger: Callable[[int], Ledger],
 ) -> None:
     """Not with a traceback into somebody's terminal."""
-    ledger = make_log(20)
+    ledger = long_ledger(20)
     process = subprocess.Popen(
         [sys.executable, "-m", "governance.audit.readers"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
