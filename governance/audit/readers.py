@@ -12,9 +12,10 @@ import struct
 import subprocess
 import sys
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import astuple
 from queue import Queue
+from threading import Lock
 from typing import IO, Any
 
 from governance.audit.segments import LENGTH, Plan, Position, Segment
@@ -23,6 +24,9 @@ from governance.ledger.database import Ledger, Session
 
 LONG = 16 * LENGTH
 """Events up to which a log is read before another process would have begun."""
+
+_AT_ONCE = 2
+"""Segments that a process is asked for at once: it has the next one while this process is too busy to ask."""
 
 _ALONE = "let this one do it all with --processes 1"
 _SIZE = struct.Struct("<Q")
@@ -65,11 +69,11 @@ class _Team:
         self._plan = plan
         self._task = url, astuple(plan)
         self._others = others
-        self._ahead = 2 * others + 2  # so many segments are in memory at most
+        self._ahead = (_AT_ONCE + 1) * others + 2  # so many segments are in memory at most
         self._asked: dict[int, Future[Segment]] = {}
         self._read: dict[int, Segment] = {}
         self._next = 0
-        self._pool = ThreadPoolExecutor(others)
+        self._pool = ThreadPoolExecutor(_AT_ONCE * others)
         self._readers: list[_Reader] = []
         self._idle: Queue[_Reader] = Queue()
 
@@ -82,8 +86,11 @@ class _Team:
         try:
             for _ in range(self._others):
                 self._readers.append(_Reader(self._task))
-                # Keeps a thread from taking on a segment that nobody could read yet.
-                self._pool.submit(self._begin, self._readers[-1])
+            # Before any segment, so that no thread takes on one that nobody could read yet.
+            begun = [self._pool.submit(reader.begin) for reader in self._readers]
+            for reader, beginning in zip(self._readers, begun, strict=True):
+                for _ in range(_AT_ONCE):
+                    self._pool.submit(self._ready, reader, beginning)
         except OSError as error:
             self.__exit__()
             raise UnavailableError(
@@ -122,11 +129,9 @@ class _Team:
                 return number
         return None
 
-    def _begin(self, reader: "_Reader") -> None:
-        try:
-            reader.begin()
-        finally:
-            self._idle.put(reader)
+    def _ready(self, reader: "_Reader", begun: Future[None]) -> None:
+        wait([begun])
+        self._idle.put(reader)
 
     def _by_another(self, number: int) -> Segment:
         reader = self._idle.get()
@@ -142,6 +147,8 @@ class _Reader:
     def __init__(self, task: tuple[Any, ...]) -> None:
         self._task = task
         self._failure: Any = None
+        self._asking = Lock()
+        self._answering = Lock()
         # It finds the program where this process finds it, and is spared what a terminal sends to this one.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
@@ -181,15 +188,20 @@ class _Reader:
         self._process.communicate()
 
     def _ask(self, question: Any) -> Any:
-        """Its answer, None if it gives none."""
+        """Its answer, None if it gives none; who asks while it is busy has asked before it is done."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
+        with self._asking:
+            try:
+                _write(process.stdin, question)
+            except BrokenPipeError:
+                return None
+            self._answering.acquire()  # in the order of the questions, since nobody else asks meanwhile
         try:
-            _write(process.stdin, question)
-        except BrokenPipeError:
-            return None
-        return _take(process.stdout)
+            return _take(process.stdout)
+        finally:
+            self._answering.release()
 
 
 def _write(pipe: IO[bytes], value: Any) -> None:

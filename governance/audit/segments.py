@@ -182,19 +182,19 @@ def _follow(
         except TypeError:  # SQLite takes any type anywhere
             problem = "cannot be read: a field has another type than it must"
             return Position(number, head, time), leaves, problem
-        found = sha256(text.encode())
+        found = sha256(text.encode()).digest()
         number += 1
         # One test for what is nearly always so; which part of it fails is found out afterwards.
         if (
-            digest != f"sha256:{found.hexdigest()}"
+            digest != f"sha256:{found.hex()}"
             or prev_digest != head
             or seq != number
             or at < time
         ):
             last = Position(number - 1, head, time)
-            return last, leaves, _problem(Entry._make(row), last, found.hexdigest())
+            return last, leaves, _problem(Entry._make(row), last, found.hex())
         head, time = digest, at
-        leaves.append(leaf_hash(found.digest()))
+        leaves.append(leaf_hash(found))
     return Position(number, head, time), leaves, None
 
 
