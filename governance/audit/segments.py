@@ -185,12 +185,7 @@ def _follow(
         found = sha256(text.encode()).digest()
         number += 1
         # One test for what is nearly always so; which part of it fails is found out afterwards.
-        if (
-            digest != f"sha256:{found.hex()}"
-            or prev_digest != head
-            or seq != number
-            or at < time
-        ):
+        if digest != f"sha256:{found.hex()}" or prev_digest != head or seq != number or at < time:
             last = Position(number - 1, head, time)
             return last, leaves, _problem(Entry._make(row), last, found.hex())
         head, time = digest, at

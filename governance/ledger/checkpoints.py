@@ -43,8 +43,8 @@ def take(session: Session, actor: str) -> CheckpointRecord:
     Raises:
         RefusedError: the actor has no key here that the ledger knows and that is valid.
     """
-    key = signing_key(session, actor)
-    size, _, time = head_now(session)
+    size, _, time, valid = head_now(session, actor)
+    key = signing_key(session, actor, valid)
     log = origin(session)
     signed = Checkpoint(log, size, root(session, size), time)
     row = CheckpointRecord(

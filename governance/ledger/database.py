@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+)
 from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlalchemy.orm import Session
 
@@ -45,6 +51,8 @@ APPENDED = "appended"
 """Where a session holds what was added to the log in it."""
 
 _LOCK_TIMEOUT_S = 30
+_IDLE_S = 1.0
+_LEFT = "left"
 _SQLITE_BUSY = (
     "somebody reads the ledger, so the erased bytes may still stand in its write-ahead log; run "
     "`governance db scrub` when nobody does"
@@ -223,7 +231,7 @@ def _check(revision: str | None, url: str) -> None:
 def _make_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return _looked_after(create_engine(url))
     if parsed.database and parsed.database != ":memory:":
         parent = Path(parsed.database).parent
         if not parent.is_dir():
@@ -247,6 +255,28 @@ def _make_engine(url: str) -> Engine:
             _begin_writing(connection)
         else:
             connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _looked_after(engine: Engine) -> Engine:
+    """Let a server's connection that was idle be tried before it is used.
+
+    SQLAlchemy's own `pool_pre_ping` does so at each use, which is a fourth of the processor time of a short transaction.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _left(_connection: Any, record: Any) -> None:
+        record.info[_LEFT] = monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _tried(connection: Any, record: Any, _proxy: object) -> None:
+        if monotonic() - record.info.get(_LEFT, monotonic()) < _IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError("the server has ended it") from error
 
     return engine
 

@@ -21,7 +21,7 @@ from governance.ledger.clock import CLOCK, present
 from governance.ledger.database import APPENDED
 from governance.ledger.driver import decoded, driver_rows, translated
 from governance.ledger.guards import GENESIS
-from governance.ledger.signers import signing_key
+from governance.ledger.signers import VALID, signing_key
 from governance.ledger.tables import Event
 from governance.ledger.tree import grow
 from governance.telemetry import Appended
@@ -153,7 +153,7 @@ _COLUMNS = ", ".join(Entry._fields)
 _INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' for _ in Entry._fields)})"
 _NEWEST = "FROM events ORDER BY seq DESC LIMIT 1"
 _HEAD = f"SELECT seq, digest, at {_NEWEST}"
-_HEAD_AND_CLOCK = f"SELECT seq, digest, at, {CLOCK} {_NEWEST}"
+_HEAD_CLOCK_AND_KEYS = f"SELECT seq, digest, at, {CLOCK}, ARRAY({VALID}) {_NEWEST}"
 
 
 def head(session: Session) -> tuple[int, str, str]:
@@ -163,19 +163,35 @@ def head(session: Session) -> tuple[int, str, str]:
     return 0, GENESIS, ""
 
 
-def head_now(session: Session) -> tuple[int, str, str]:
-    """Number and digest of the newest event, and the present moment, which is never before that event's.
+class Now(NamedTuple):
+    """What an event that is appended now begins from.
 
-    The moment is by one clock for all writers: a server's own.
+    Attributes:
+        seq: number of the newest event, 0 in an empty log.
+        digest: of that event, or `GENESIS`.
+        at: the present moment, which is never before that event's; by one clock for all writers, a server's own.
+        valid: see `signers.signer_of`; None where asking for them here would save no journey.
     """
+
+    seq: int
+    digest: str
+    at: str
+    valid: list[str] | None
+
+
+def head_now(session: Session, actor: str) -> Now:
+    """The end of the log for this actor; PostgreSQL is asked once for all, since writers wait for each other's answers."""
     connection = session.connection()
-    rows = driver_rows(connection, _HEAD_AND_CLOCK) if _is_postgresql(connection) else []
+    rows = []
+    if _is_postgresql(connection):
+        rows = driver_rows(connection, _HEAD_CLOCK_AND_KEYS, actor)
     if rows:
-        ((seq, digest, before, time),) = rows
+        ((seq, digest, before, time, valid),) = rows
     else:
         seq, digest, before = head(session)
-        time = present(session)
-    return seq, digest, max(time.astimezone(UTC).isoformat(timespec="microseconds"), before)
+        time, valid = present(session), None
+    at = time.astimezone(UTC).isoformat(timespec="microseconds")
+    return Now(seq, digest, max(at, before), valid)
 
 
 def append(
@@ -194,15 +210,15 @@ def append(
         RefusedError: the actor has no key here that the ledger knows and that is valid.
     """
     session.flush()  # what follows goes past the unit of work, which would take most of the time
+    last, prev_digest, at, valid = head_now(session, actor)
     key = None
     try:
-        key = signing_key(session, actor)
+        key = signing_key(session, actor, valid)
     except GovernanceError:
         if not action.endswith(
             REFUSED
         ):  # that there is none, or none that can be read, is why it was refused
             raise
-    last, prev_digest, at = head_now(session)
     seq = last + 1
     content = canonical_json(dict(payload))
     key_id = None if key is None else key.key_id

@@ -1,5 +1,6 @@
 """Who can sign here: keys that the ledger knows as an actor's, and whose private half is at hand."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -17,16 +18,18 @@ KEYS = "keys"
 """Where `Ledger` puts its keyring into a session's `info`."""
 
 _SIGNERS = "signers"
-_VALID = (
+VALID = (
     "SELECT actor_keys.key_id FROM actor_keys JOIN actors ON actors.id = actor_keys.actor_id "
     "WHERE actors.name = ? AND actors.active AND actor_keys.retired_at IS NULL"
 )
+"""Key ids with which an actor may sign now, where a statement asks for them beside other things."""
+
 _PUBLIC = select(ActorKey.key_id, ActorKey.public_key)
 
 
 def valid_key_ids(session: Session, actor: str) -> list[str]:
     """Keys with which an actor may sign now."""
-    return [key_id for (key_id,) in driver_rows(session.connection(), _VALID, actor)]
+    return [key_id for (key_id,) in driver_rows(session.connection(), VALID, actor)]
 
 
 def public_keys(session: Session) -> dict[str, str]:
@@ -34,22 +37,31 @@ def public_keys(session: Session) -> dict[str, str]:
     return dict(session.connection().execute(_PUBLIC).all())
 
 
-def signer_of(session: Session, actor: str) -> "SigningKey | None":
-    """The key with which an actor's events in this transaction are signed; None if there is none at hand."""
+def signer_of(
+    session: Session, actor: str, valid: Collection[str] | None = None
+) -> "SigningKey | None":
+    """The key with which an actor's events in this transaction are signed; None if there is none at hand.
+
+    Args:
+        session: the transaction.
+        actor: whose key.
+        valid: what `valid_key_ids` gives, where it is known already.
+    """
     known: dict[str, SigningKey | None] = session.info.setdefault(_SIGNERS, {})
     if actor not in known:
         keys = session.info.get(KEYS)
-        known[actor] = keys and keys.signer(actor, valid_key_ids(session, actor))
+        valid = valid_key_ids(session, actor) if valid is None else valid
+        known[actor] = keys and keys.signer(actor, valid)
     return known[actor]
 
 
-def signing_key(session: Session, actor: str) -> "SigningKey":
+def signing_key(session: Session, actor: str, valid: Collection[str] | None = None) -> "SigningKey":
     """The key of `signer_of`, where there must be one.
 
     Raises:
         RefusedError: there is none.
     """
-    key = signer_of(session, actor)
+    key = signer_of(session, actor, valid)
     if key is None:
         raise RefusedError(
             f"actor {actor!r} has no signing key here that the ledger knows and that is valid; put the "

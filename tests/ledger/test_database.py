@@ -14,7 +14,7 @@ from governance.ledger.tables import Actor
 from governance.ledger.types import now
 from tests.audit.reading import read_log
 from tests.keys import KEYS
-from tests.ledger.tampering import dump, raw
+from tests.ledger.tampering import dump, is_sqlite, raw
 from tests.postgres import Server
 
 UNSIGNED = "test.refused"
@@ -208,6 +208,43 @@ def test_no_message_about_a_failing_database_shows_the_password(ledger: Ledger) 
 
 def test_no_message_about_a_directory_shows_the_password(tmp_path: Path) -> None:
     check_message(Ledger(f"sqlite:///{tmp_path}"))
+
+
+def end_connections(server: Server, ledger: Ledger) -> None:
+    """What a restart of the server does to them."""
+    name = ledger.engine.url.database
+    server.execute(
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+    )
+
+
+def test_an_idle_connection_that_the_server_ended_is_made_anew(
+    ledger: Ledger, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sqlite(ledger):
+        pytest.skip("SQLite has no server")
+    monkeypatch.setattr(database, "_IDLE_S", 0)
+    add(ledger, "ada")
+    end_connections(request.getfixturevalue("postgresql"), ledger)
+    add(ledger, "bob")
+    end_connections(request.getfixturevalue("postgresql"), ledger)
+    assert names(ledger) == ["ada", "bob"]
+
+
+def test_a_connection_that_ended_at_once_fails_once(
+    ledger: Ledger, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sqlite(ledger):
+        pytest.skip("SQLite has no server")
+    monkeypatch.setattr(database, "_IDLE_S", 60)
+    add(ledger, "ada")
+    for number in range(2):
+        end_connections(request.getfixturevalue("postgresql"), ledger)
+        with pytest.raises(UnavailableError, match="connection") as caught:
+            add(ledger, "lost")
+        assert str(caught.value).isprintable()
+        add(ledger, f"bob-{number}")
+    assert names(ledger) == ["ada", "bob-0", "bob-1"]
 
 
 @pytest.mark.parametrize("message", ["role", "database", "connection"])

@@ -266,7 +266,7 @@ def test_time_never_goes_backwards(log: Ledger, monkeypatch: pytest.MonkeyPatch)
     late = now() + timedelta(days=1)
     with monkeypatch.context() as wrong, log.write() as session:
         at = late.isoformat(timespec="microseconds")
-        wrong.setattr(events, "head_now", lambda session: (*head(session)[:2], at))
+        wrong.setattr(events, "head_now", lambda session, _: (*head(session)[:2], at, None))
         append(session, "ada", "test.done", "test:1", {})
     with log.write() as session:
         event = append(session, "ada", "test.done", "test:1", {})
