@@ -262,7 +262,7 @@ def _make_engine(url: str) -> Engine:
 def _looked_after(engine: Engine) -> Engine:
     """Let a server's connection that was idle be tried before it is used.
 
-    SQLAlchemy's own `pool_pre_ping` does so at each use, which is a fourth of the processor time of a short transaction.
+    SQLAlchemy's own `pool_pre_ping` does so at each use, a fourth of the processor time of a short one.
     """
 
     @event.listens_for(engine, "checkin")

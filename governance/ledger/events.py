@@ -180,7 +180,7 @@ class Now(NamedTuple):
 
 
 def head_now(session: Session, actor: str) -> Now:
-    """The end of the log for this actor; PostgreSQL is asked once for all, since writers wait for each other's answers."""
+    """The end of the log for this actor; PostgreSQL is asked once for all, since writers wait for each other."""
     connection = session.connection()
     rows = []
     if _is_postgresql(connection):
