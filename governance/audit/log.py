@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from governance.audit.fault import Fault
 from governance.audit.segments import START, Segment
 from governance.evidence.merkle import Frontier, Subtree
-from governance.ledger.events import GENESIS, Entry
+from governance.ledger.entries import GENESIS, Entry
 
 
 @dataclass

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from governance.audit.segments import LENGTH, Plan, Position, Segment
 from governance.errors import GovernanceError, UnavailableError
-from governance.ledger.database import Ledger, Session
+from governance.ledger.direct import Access, Rows, opened
 
 LONG = 16 * LENGTH
 """Events up to which a log is read before another process would have begun."""
@@ -59,13 +59,13 @@ def seldom_collected() -> Iterator[None]:
 
 
 def segments(
-    ledger: Ledger, session: Session, plan: Plan, processes: int
+    source: Rows, access: Access, plan: Plan, processes: int
 ) -> Generator[Segment, None, None]:
     """All segments, in order; to be closed by who stops early.
 
     Args:
-        ledger: what is read.
-        session: reads it here.
+        source: what is read, as this process reads it.
+        access: the same for other processes.
         plan: what of it.
         processes: how many read a long log at the same time, this one among them.
 
@@ -74,19 +74,19 @@ def segments(
     """
     if processes <= 1 or plan.until <= LONG:
         for number in range(plan.count):
-            yield plan.read(session, number)
+            yield plan.read(source, number)
         return
-    with _Team(ledger.url, plan, processes - 1) as team:
+    with _Team(access, plan, processes - 1) as team:
         for number in range(plan.count):
-            yield team.read(session, number)
+            yield team.read(source, number)
 
 
 class _Team:
     """Others that read segments beside this process, each with a thread that waits for it."""
 
-    def __init__(self, url: str, plan: Plan, others: int) -> None:
+    def __init__(self, access: Access, plan: Plan, others: int) -> None:
         self._plan = plan
-        self._task = url, astuple(plan)
+        self._task = tuple(access), astuple(plan)
         self._others = others
         self._ahead = (_AT_ONCE + 1) * others + 2  # so many segments are in memory at most
         self._asked: dict[int, Future[Segment]] = {}
@@ -124,7 +124,7 @@ class _Team:
         for reader in self._readers:
             reader.close()
 
-    def read(self, session: Session, number: int) -> Segment:
+    def read(self, source: Rows, number: int) -> Segment:
         """A segment; to be asked for in order.
 
         Whoever is free has read it, and what nobody has begun when this process would wait, it reads itself.
@@ -137,7 +137,7 @@ class _Team:
             if mine is None:
                 self._read[number] = self._asked.pop(number).result()
             else:
-                self._read[mine] = self._plan.read(session, mine)
+                self._read[mine] = self._plan.read(source, mine)
         return self._read.pop(number)
 
     def _taken_back(self) -> int | None:
@@ -242,13 +242,13 @@ def _take(pipe: IO[bytes]) -> Any:
 def main() -> None:
     """What another process does: it reads the segments that it is asked for, until nobody asks."""
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
-    url, fields = _take(questions)
+    access, fields = _take(questions)
     plan = Plan(*fields)
     try:
-        with seldom_collected(), Ledger(url).read() as session:
+        with seldom_collected(), opened(Access(*access)) as source:
             _write(answers, None)
             while (number := _take(questions)) is not None:
-                before, end, *rest = plan.read(session, number)
+                before, end, *rest = plan.read(source, number)
                 _write(answers, ((before and tuple(before), tuple(end), *rest), None))
     except GovernanceError as error:
         _write(answers, (None, str(error)))

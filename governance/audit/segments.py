@@ -10,15 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from governance.audit.fault import cannot_be_read
 from governance.digests import canonical_json
 from governance.errors import IntegrityError, InvalidInputError
-from governance.evidence.keys import PublicKey
 from governance.evidence.merkle import BLOCK, leaf_hash, perfect_root
-from governance.ledger.database import Session
-from governance.ledger.events import GENESIS, Entry, check_signature, entry, rows_between
+from governance.ledger.direct import Rows
+from governance.ledger.entries import GENESIS, Entry, check_signature, entry
+
+if TYPE_CHECKING:
+    from governance.evidence.keys import PublicKey
 
 LENGTH = 8 * BLOCK
 """Events in a segment, but for the last one."""
@@ -84,11 +86,11 @@ class Plan:
         """How many segments there are; the last one has no event if those before it are full."""
         return max(self.until, 0) // LENGTH + 1
 
-    def read(self, session: Session, number: int) -> Segment:
+    def read(self, source: Rows, number: int) -> Segment:
         """One segment, counted from 0."""
         first = number * LENGTH
         # With its predecessor, since it must follow that; the first segment with whatever comes first.
-        rows, unreadable = _read(session, first or None, self.until, LENGTH + bool(first))
+        rows, unreadable = _read(source, first or None, self.until, LENGTH + bool(first))
         before: Position | None = START
         if first:
             before = _position(rows.pop(0)) if rows and rows[0][0] == first else None
@@ -115,9 +117,13 @@ class Plan:
         return row, read_payload(event.payload), None if key is None else is_signed(event, key)
 
     @cached_property
-    def _public(self) -> dict[str, PublicKey]:
+    def _public(self) -> "dict[str, PublicKey]":
+        if not self.keys:
+            return {}
+        from governance.evidence.keys import PublicKey
+
         found = {}
-        for key_id, text in (self.keys or {}).items():
+        for key_id, text in self.keys.items():
             try:
                 key = PublicKey.from_base64(text)
             except InvalidInputError:
@@ -141,7 +147,7 @@ class Plan:
         return hashes
 
 
-def is_signed(event: Entry, key: PublicKey) -> bool:
+def is_signed(event: Entry, key: "PublicKey") -> bool:
     """Whether an event has a signature that is by this key."""
     try:
         check_signature(event, key)
@@ -157,12 +163,12 @@ def _position(row: tuple[Any, ...]) -> Position:
 
 
 def _read(
-    session: Session, first: int | None, last: int, limit: int
+    source: Rows, first: int | None, last: int, limit: int
 ) -> tuple[list[tuple[Any, ...]], str | None]:
     """Rows, and why the one behind them cannot be read."""
     rows: list[tuple[Any, ...]] = []
     try:
-        for row in rows_between(session, first, last, limit):
+        for row in source(first, last, limit):
             rows.append(row)  # one by one: those before one that cannot be read are kept
     except ValueError as error:
         return rows, cannot_be_read(error)

@@ -13,7 +13,7 @@ from governance.audit.contents import LOCKED, contents
 from governance.audit.fault import Fault, readable
 from governance.audit.log import Checked, Log, follow
 from governance.audit.mirror import Mirror, Registry
-from governance.audit.readers import seldom_collected, segments
+from governance.audit.readers import segments, seldom_collected
 from governance.audit.replay import Replay
 from governance.audit.segments import UNREAD, Plan
 from governance.audit.shadow import Shadows, states
@@ -22,7 +22,7 @@ from governance.audit.world import Said
 from governance.digests import digest_bytes, load_json
 from governance.errors import UnavailableError
 from governance.ledger.database import Ledger, Session
-from governance.ledger.events import head
+from governance.ledger.events import head, rows_between
 from governance.ledger.guards import missing
 from governance.ledger.lookup import model_names, report_content
 from governance.ledger.signers import public_keys
@@ -116,7 +116,8 @@ def verify(
             log_only,
         )
         log, signed = Log(plan.sizes), Signatures(signatures)
-        found = reading.enter_context(closing(segments(ledger, session, plan, processes)))
+        rows = partial(rows_between, session)
+        found = reading.enter_context(closing(segments(rows, ledger.access(), plan, processes)))
         events = _metered(follow(found, stored_nodes(session), log), log, plan.until, meter)
         checked: Counter[str] = Counter()
         # 1. The log: every digest, link, time and tree node; and what its events say.

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlalchemy.orm import Session
 
 from governance.errors import ConflictError, UnavailableError
+from governance.ledger.direct import Access, said
 from governance.ledger.driver import driver_rows, rows_of_last, translated
 from governance.ledger.private import CIPHER
 from governance.ledger.signers import KEYS
@@ -171,6 +172,28 @@ class Ledger:
             finally:
                 raw.close()
             return _SQLITE_BUSY if busy else None
+
+    def access(self) -> Access:
+        """What another process must know to read it."""
+        dialect = self.engine.dialect
+        arguments, options = dialect.create_connect_args(self.engine.url)
+        # SQLAlchemy adds objects of its own, to convert types that events do not have.
+        plain: dict[str, Any] = {
+            name: value for name, value in options.items() if isinstance(value, str | int)
+        }
+        postgresql = dialect.name == "postgresql"
+        if postgresql:
+            plain |= {"autocommit": True}
+        else:
+            plain |= {"isolation_level": None, "timeout": _LOCK_TIMEOUT_S}
+        return Access(
+            dialect.loaded_dbapi.__name__,
+            list(arguments),
+            plain,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ" if postgresql else "BEGIN",
+            postgresql,
+            self.engine.url.render_as_string(hide_password=True),
+        )
 
     def dispose(self) -> None:
         """Close pooled connections."""
@@ -343,7 +366,7 @@ def explained(url: str) -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise ConflictError(
-            f"another change came first ({_problem(error)}); look at the record again and retry"
+            f"another change came first ({said(error.orig)}); look at the record again and retry"
         ) from error
     except DatabaseDown as error:
         if "locked" in str(error.orig) or "lock timeout" in str(error.orig):
@@ -351,17 +374,11 @@ def explained(url: str) -> Iterator[None]:
                 f"the ledger was locked by another writer for {_LOCK_TIMEOUT_S} s; try again"
             ) from error
         where = make_url(url).render_as_string(hide_password=True)
-        raise UnavailableError(f"the ledger {where} cannot be used: {_problem(error)}") from error
+        raise UnavailableError(f"the ledger {where} cannot be used: {said(error.orig)}") from error
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == _RAISED:
             raise ConflictError(
-                f"another change came first ({_problem(error)}); look at the record again and retry"
+                f"another change came first ({said(error.orig)}); look at the record again and retry"
             ) from error
         where = make_url(url).render_as_string(hide_password=True)
-        raise UnavailableError(f"the ledger {where} failed: {_problem(error)}") from error
-
-
-def _problem(error: DBAPIError) -> str:
-    """What the database says, in one line; PostgreSQL adds detail, hint and context on further ones."""
-    diagnosis = getattr(error.orig, "diag", None)
-    return getattr(diagnosis, "message_primary", None) or " ".join(str(error.orig).split())
+        raise UnavailableError(f"the ledger {where} failed: {said(error.orig)}") from error

@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import OperationalError as DatabaseDown
 
+from governance.ledger.direct import of_text
+
 
 def driver_rows(connection: Connection, query: str, *values: Any) -> list[tuple[Any, ...]]:
     """What the driver itself gives for a query; none for a statement that gives no rows.
@@ -76,6 +78,6 @@ def decoded() -> Iterator[None]:
     try:
         yield
     except DatabaseDown as error:
-        if "decode" not in str(error.orig):
+        if not of_text(error.orig):
             raise
         raise ValueError(str(error.orig)) from error

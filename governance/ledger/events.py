@@ -1,36 +1,37 @@
-"""The append-only log: writing an event, and reading.
+"""The append-only log: writing an event, and reading."""
 
-An event's *entry* is the RFC 8785 canonical JSON of all its fields but the digest; the digest is the entry's. What is
-signed is the same object without the signature, behind a line that keeps the signature from meaning anything else. It
-holds the digest of the predecessor, so who signs vouches for the whole log up to there.
-"""
-
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC
-from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from governance.digests import canonical_json, digest_bytes
-from governance.errors import GovernanceError, IntegrityError
+from governance.errors import GovernanceError
 from governance.ledger.clock import CLOCK, present
 from governance.ledger.database import APPENDED
 from governance.ledger.driver import decoded, driver_rows, translated
-from governance.ledger.guards import GENESIS
+from governance.ledger.entries import (
+    COLUMNS,
+    GENESIS,
+    Entry,
+    check_signature,
+    entry,
+    entry_of,
+    rows_query,
+    signed_bytes,
+)
 from governance.ledger.signers import VALID, signing_key
 from governance.ledger.tables import Event
 from governance.ledger.tree import grow
 from governance.telemetry import Appended
 
-if TYPE_CHECKING:
-    from governance.evidence.keys import PublicKey
-
 __all__ = [
     "GENESIS",
+    "Entry",
     "append",
     "check_signature",
     "entry",
@@ -40,9 +41,6 @@ __all__ = [
     "stream",
 ]
 
-SIGNATURE_CONTEXT = b"governance.event.v1\n"
-"""First line of what is signed."""
-
 REFUSED = ".refused"
 """End of the actions that may be unsigned: a refusal is recorded even if its actor has no valid key."""
 
@@ -50,107 +48,7 @@ INTENDED = "intended"
 """End of the actions that open an intent."""
 
 
-def entry(
-    action: str,
-    actor: str,
-    at: str,
-    key_id: str | None,
-    payload: str,
-    prev_digest: str,
-    seq: int,
-    signature: str | None,
-    subject: str,
-) -> str:
-    """Canonical JSON of an event's fields; `payload` is canonical JSON already.
-
-    Put together by hand because a verification does this for every event: it takes a tenth of the time of a
-    general serialiser. A test holds the two against each other.
-    """
-    quoted = encode_basestring
-    key = "null" if key_id is None else quoted(key_id)
-    signed = "null" if signature is None else f'"{signature}"'
-    return (
-        f'{{"action":{quoted(action)},"actor":{quoted(actor)},"at":{quoted(at)},"key_id":{key},'
-        f'"payload":{payload},"prev_digest":{quoted(prev_digest)},"seq":{seq},'
-        f'"signature":{signed},"subject":{quoted(subject)}}}'
-    )
-
-
-def signed_bytes(
-    action: str,
-    actor: str,
-    at: str,
-    key_id: str | None,
-    payload: str,
-    prev_digest: str,
-    seq: int,
-    subject: str,
-) -> bytes:
-    """What the actor signs: the fields of `entry` without the signature."""
-    quoted = encode_basestring
-    key = "null" if key_id is None else quoted(key_id)
-    text = (
-        f'{{"action":{quoted(action)},"actor":{quoted(actor)},"at":{quoted(at)},"key_id":{key},'
-        f'"payload":{payload},"prev_digest":{quoted(prev_digest)},"seq":{seq},'
-        f'"subject":{quoted(subject)}}}'
-    )
-    return SIGNATURE_CONTEXT + text.encode()
-
-
-class Entry(NamedTuple):
-    """One event as it stands in the table; `payload` is text."""
-
-    seq: int
-    at: str
-    actor: str
-    action: str
-    subject: str
-    payload: str
-    prev_digest: str
-    key_id: str | None
-    signature: str | None
-    digest: str
-
-
-def entry_of(event: "Entry | Event") -> str:
-    """The entry of an event as it stands in the table."""
-    return entry(
-        event.action,
-        event.actor,
-        event.at,
-        event.key_id,
-        event.payload,
-        event.prev_digest,
-        event.seq,
-        event.signature,
-        event.subject,
-    )
-
-
-def check_signature(event: "Entry | Event", key: "PublicKey") -> None:
-    """Check that an event's signature is by this key.
-
-    Raises:
-        IntegrityError: it is not, or there is none.
-    """
-    said = signed_bytes(
-        event.action,
-        event.actor,
-        event.at,
-        event.key_id,
-        event.payload,
-        event.prev_digest,
-        event.seq,
-        event.subject,
-    )
-    try:
-        key.verify(said, b64decode(event.signature or "", validate=True))
-    except ValueError as error:
-        raise IntegrityError(f"the signature of event {event.seq} is not base64") from error
-
-
-_COLUMNS = ", ".join(Entry._fields)
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' for _ in Entry._fields)})"
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES ({', '.join('?' for _ in Entry._fields)})"
 _NEWEST = "FROM events ORDER BY seq DESC LIMIT 1"
 _HEAD = f"SELECT seq, digest, at {_NEWEST}"
 _HEAD_CLOCK_AND_KEYS = f"SELECT seq, digest, at, {CLOCK}, ARRAY({VALID}) {_NEWEST}"
@@ -253,7 +151,7 @@ def entries(session: Session, chunk: int = 1024) -> Iterator[list[Entry]]:
         ValueError: a row holds text that is not Unicode, which SQLite takes.
     """
     with _executed(
-        session, f"SELECT {_COLUMNS} FROM events ORDER BY seq", "governance_entries"
+        session, f"SELECT {COLUMNS} FROM events ORDER BY seq", "governance_entries"
     ) as cursor:
         while rows := cursor.fetchmany(chunk):
             yield list(map(Entry._make, rows))
@@ -273,10 +171,7 @@ def rows_between(
     Raises:
         ValueError: the next row holds text that is not Unicode, which SQLite takes.
     """
-    start = "" if first is None else f"seq >= {first:d} AND "
-    where = f"{start}seq <= {last:d}"
-    query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY seq LIMIT {limit:d}"
-    with _executed(session, query) as cursor:
+    with _executed(session, rows_query(first, last, limit)) as cursor:
         # One by one, SQLite gives those before a row that cannot be read; PostgreSQL has no such rows and is slow so.
         yield from cursor.fetchall() if _is_postgresql(session.connection()) else cursor
 

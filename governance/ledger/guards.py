@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-GENESIS = "sha256:" + "0" * 64
-"""Previous digest of the first event."""
+from governance.ledger.entries import GENESIS
 
 _Keys = dict[str, list[tuple[str, ...]]]
 
