@@ -58,20 +58,20 @@ _SIGNED = 100_000
 _CHECKS = 2000
 _CONTENT = b"x" * 500
 """As long as an event's entry."""
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 def run(settings: Settings) -> Section:
     """The part."""
     appends, data = [], {}
     with _sqlite() as ledger:
-        appends += _appends("SQLite", ledger, 1, 192 if settings.quick else 3000)
+        appends += _appends("SQLite", ledger, 1, 240 if settings.quick else 3000)
     url = os.environ.get(DATABASE)
     if url:
         ledger = Ledger(url, MemoryKeyring())
         upgrade(ledger)
         actors.found(ledger, "ada")
-        appends += _appends("PostgreSQL", ledger, WRITERS, 192 if settings.quick else 4800)
+        appends += _appends("PostgreSQL", ledger, WRITERS, 240 if settings.quick else 4800)
         ledger.dispose()
     sizes = [1000, 3000] if settings.quick else [1000, 10_000, 100_000, 1_000_000]
     reading, proving = _reading(sizes)
