@@ -48,7 +48,8 @@ def processors() -> int:
 def seldom_collected() -> Iterator[None]:
     """Let the garbage collector run seldom: what is read of a log goes away without it, but would set it off.
 
-    It would run 14 times for each segment, in which time a fifth of a verification went.
+    It would run 14 times for each segment, in a fifth of the time of a verification. For whoever owns the process: it
+    holds for all of it.
     """
     before = gc.get_threshold()
     gc.set_threshold(_OBJECTS, *before[1:])

@@ -13,7 +13,7 @@ from governance.audit.contents import LOCKED, contents
 from governance.audit.fault import Fault, readable
 from governance.audit.log import Checked, Log, follow
 from governance.audit.mirror import Mirror, Registry
-from governance.audit.readers import segments, seldom_collected
+from governance.audit.readers import segments
 from governance.audit.replay import Replay
 from governance.audit.segments import UNREAD, Plan
 from governance.audit.shadow import Shadows, states
@@ -100,7 +100,7 @@ def verify(
     """
     unchecked: dict[str, str] = {}
     signatures = signatures and not log_only
-    with seldom_collected(), ledger.read() as session, ExitStack() as reading:
+    with ledger.read() as session, ExitStack() as reading:
         mirror = None
         if registry is not None and not log_only and (models := model_names(session)):
             try:

@@ -136,7 +136,7 @@ def verify(
 
     With --log-only nothing is said of signatures, of what the events mean, or of the tables and MLflow.
     """
-    from governance.audit.readers import processors
+    from governance.audit.readers import processors, seldom_collected
     from governance.audit.verify import verify as verify_ledger
     from governance.outside import read_text
 
@@ -160,15 +160,16 @@ def verify(
     if no_signatures and not log_only:
         unchecked["signatures"] = "left out"
     begun = monotonic()
-    result = verify_ledger(
-        invocation.ledger,
-        notes,
-        not no_signatures,
-        registry,
-        partial(progress_bar, unit="event"),
-        log_only,
-        processes or processors(),
-    )
+    with seldom_collected():
+        result = verify_ledger(
+            invocation.ledger,
+            notes,
+            not no_signatures,
+            registry,
+            partial(progress_bar, unit="event"),
+            log_only,
+            processes or processors(),
+        )
     unchecked |= result.unchecked
     if settings is not None:
         from governance.checks import AUDIT, AUDIT_LOG

@@ -1,5 +1,6 @@
 """The log is read in segments, by one process or by several, and what is found does not depend on that."""
 
+import gc
 import json
 import os
 import subprocess
@@ -252,6 +253,14 @@ def test_a_short_log_is_read_without_another_process(long_ledger: Callable[[int]
     with patch.object(subprocess, "Popen") as popen:
         assert verify(ledger, processes=8).ok
     popen.assert_not_called()
+
+
+def test_the_garbage_collector_is_left_as_it_was() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(UnavailableError), readers.seldom_collected():
+        assert gc.get_threshold()[0] > before[0]
+        raise UnavailableError("")
+    assert gc.get_threshold() == before
 
 
 def test_there_is_a_processor() -> None:
