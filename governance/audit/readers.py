@@ -48,8 +48,7 @@ def processors() -> int:
 def seldom_collected() -> Iterator[None]:
     """Let the garbage collector run seldom: what is read of a log goes away without it, but would set it off.
 
-    It would run 14 times for each segment, in a fifth of the time of a verification. For whoever owns the process: it
-    holds for all of it.
+    That is about a fifth of the time of a verification. It holds for the whole process, so it is for whoever owns it.
     """
     before = gc.get_threshold()
     gc.set_threshold(_OBJECTS, *before[1:])

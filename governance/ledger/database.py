@@ -53,6 +53,8 @@ APPENDED = "appended"
 
 _LOCK_TIMEOUT_S = 30
 _IDLE_S = 1.0
+"""After so long without use a connection to a server is tried before it is used."""
+
 _LEFT = "left"
 _SQLITE_BUSY = (
     "somebody reads the ledger, so the erased bytes may still stand in its write-ahead log; run "
@@ -285,7 +287,7 @@ def _make_engine(url: str) -> Engine:
 def _looked_after(engine: Engine) -> Engine:
     """Let a server's connection that was idle be tried before it is used.
 
-    SQLAlchemy's own `pool_pre_ping` does so at each use, a fourth of the processor time of a short one.
+    SQLAlchemy's own `pool_pre_ping` does so before each use, which takes a sixth of the time of an append.
     """
 
     @event.listens_for(engine, "checkin")
