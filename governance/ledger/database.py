@@ -183,19 +183,16 @@ class Ledger:
         plain: dict[str, Any] = {
             name: value for name, value in options.items() if isinstance(value, str | int)
         }
-        postgresql = dialect.name == "postgresql"
-        if postgresql:
+        at_once = dialect.name == "postgresql"
+        if at_once:
             plain |= {"autocommit": True}
+            begin = "BEGIN ISOLATION LEVEL REPEATABLE READ"
         else:
             plain |= {"isolation_level": None, "timeout": _LOCK_TIMEOUT_S}
-        return Access(
-            dialect.loaded_dbapi.__name__,
-            list(arguments),
-            plain,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ" if postgresql else "BEGIN",
-            postgresql,
-            self.engine.url.render_as_string(hide_password=True),
-        )
+            begin = "BEGIN"
+        shown = self.engine.url.render_as_string(hide_password=True)
+        driver = dialect.loaded_dbapi.__name__
+        return Access(driver, list(arguments), plain, begin, at_once, shown)
 
     def dispose(self) -> None:
         """Close pooled connections."""

@@ -59,13 +59,9 @@ def signed_bytes(
     subject: str,
 ) -> bytes:
     """What the actor signs: the fields of `entry` without the signature."""
-    quoted = encode_basestring
-    key = "null" if key_id is None else quoted(key_id)
-    text = (
-        f'{{"action":{quoted(action)},"actor":{quoted(actor)},"at":{quoted(at)},"key_id":{key},'
-        f'"payload":{payload},"prev_digest":{quoted(prev_digest)},"seq":{seq},'
-        f'"subject":{quoted(subject)}}}'
-    )
+    whole = entry(action, actor, at, key_id, payload, prev_digest, seq, None, subject)
+    end = f'"subject":{encode_basestring(subject)}}}'
+    text = whole.removesuffix(f'"signature":null,{end}') + end
     return SIGNATURE_CONTEXT + text.encode()
 
 

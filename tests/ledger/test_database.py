@@ -1,6 +1,7 @@
 """Opening a ledger, its two kinds of transaction, and what people are told when it cannot be used."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -210,36 +211,36 @@ def test_no_message_about_a_directory_shows_the_password(tmp_path: Path) -> None
     check_message(Ledger(f"sqlite:///{tmp_path}"))
 
 
-def end_connections(server: Server, ledger: Ledger) -> None:
-    """What a restart of the server does to them."""
+@pytest.fixture
+def end_connections(ledger: Ledger, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Do to those of the ledger what a restart of the server does."""
+    if is_sqlite(ledger):
+        pytest.skip("SQLite has no server")
+    server: Server = request.getfixturevalue("postgresql")
     name = ledger.engine.url.database
-    server.execute(
+    return lambda: server.execute(
         f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
     )
 
 
 def test_an_idle_connection_that_the_server_ended_is_made_anew(
-    ledger: Ledger, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, end_connections: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_sqlite(ledger):
-        pytest.skip("SQLite has no server")
     monkeypatch.setattr(database, "_IDLE_S", 0)
     add(ledger, "ada")
-    end_connections(request.getfixturevalue("postgresql"), ledger)
+    end_connections()
     add(ledger, "bob")
-    end_connections(request.getfixturevalue("postgresql"), ledger)
+    end_connections()
     assert names(ledger) == ["ada", "bob"]
 
 
 def test_a_connection_that_ended_at_once_fails_once(
-    ledger: Ledger, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, end_connections: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_sqlite(ledger):
-        pytest.skip("SQLite has no server")
     monkeypatch.setattr(database, "_IDLE_S", 60)
     add(ledger, "ada")
     for number in range(2):
-        end_connections(request.getfixturevalue("postgresql"), ledger)
+        end_connections()
         with pytest.raises(UnavailableError, match="connection") as caught:
             add(ledger, "lost")
         assert str(caught.value).isprintable()
