@@ -62,6 +62,31 @@ class Baseline:
     fit: Fit
 
 
+@dataclass(frozen=True)
+class Classifier:
+    """A zero-shot classifier, and what it should say of labelled images.
+
+    Attributes:
+        texts: C × d float32, unit length.
+        truth: the right column of each of the n images.
+        logit_scale: of the model.
+    """
+
+    texts: Tensor
+    truth: Tensor
+    logit_scale: float
+
+    def errors(self, features: Tensor, batch: Tensor) -> Tensor:
+        """Cross-entropy of each image of a batch, nats.
+
+        Args:
+            features: b × d, the edited embeddings, any length.
+            batch: which images they are, b numbers.
+        """
+        logits = self.logit_scale * torch.nn.functional.normalize(features, dim=1) @ self.texts.T
+        return torch.nn.functional.cross_entropy(logits, self.truth[batch], reduction="none")
+
+
 def run(settings: Settings) -> Section:
     """Fit and score every baseline on every scope; times are processor time on one thread."""
     benchmark = load(settings)
@@ -114,8 +139,8 @@ def _ours(kind: PrototypeKind) -> Fit:
     return lambda benchmark, target, _: benchmark.fit(target, Recipe(), kind)
 
 
-def leace(shots: Shots, target: Target) -> Map:
-    """LEACE of one binary concept, whether a row is to be forgotten.
+def leace(shots: Shots, *targets: Target) -> Map:
+    """LEACE of one binary concept for each target, whether a row is covered by it.
 
     Raises:
         NotFoundError: the library is not installed.
@@ -127,7 +152,9 @@ def leace(shots: Shots, target: Target) -> Map:
     except ImportError as error:
         raise NotFoundError("LEACE needs the package concept-erasure (extra `bench`)") from error
     rows = unit(shots.features)
-    concept = torch.tensor([[float(covered([target], *pair))] for pair in shots.pairs])
+    concept = torch.tensor(
+        [[float(target.covers(*pair)) for target in targets] for pair in shots.pairs]
+    )
     fitter = LeaceFitter.fit(rows, concept.to(rows.dtype))
 
     def apply(features: Tensor) -> Tensor:
@@ -139,11 +166,23 @@ def leace(shots: Shots, target: Target) -> Map:
 
 def gradient_ascent(benchmark: Benchmark, target: Target, steps: int) -> Projector:
     """Ascent on what is to be forgotten, descent on the rest, 16-shot images."""
-    rows, truth, forget = _labelled(benchmark, benchmark.shots, target)
+    rows, answers, forget = _labelled(benchmark, benchmark.shots, target)
+    return ascend(rows, answers, forget, steps)
+
+
+def ascend(rows: Tensor, answers: Sequence[Classifier], forget: Tensor, steps: int) -> Projector:
+    """Gradient ascent on some labelled rows, descent on the others.
+
+    Args:
+        rows: n × d float32, unit length.
+        answers: the classifiers whose cross-entropies count, with the right columns of the rows.
+        forget: n booleans.
+        steps: of training.
+    """
 
     def loss(change: Tensor, batch: Tensor) -> Tensor:
         lost = forget[batch]
-        errors = _cross_entropies(benchmark, rows[batch] @ change, truth, batch)
+        errors = [answer.errors(rows[batch] @ change, batch) for answer in answers]
         kept = sum(error[~lost].mean() for error in errors)
         gone = sum(error[lost].clamp_max(ASCENT_LIMIT).mean() for error in errors)
         return torch.as_tensor(kept - gone)
@@ -179,11 +218,11 @@ def oracle(benchmark: Benchmark, target: Target, steps: int) -> Projector:
     """Trained on the test images themselves: unlikelihood of their class for those to forget."""
     samples = benchmark.samples
     pairs: list[Pair] = list(zip(samples.labels, samples.domains, strict=True))
-    rows, truth, forget = _labelled(benchmark, Shots(samples.features, tuple(pairs)), target)
+    rows, answers, forget = _labelled(benchmark, Shots(samples.features, tuple(pairs)), target)
 
     def loss(change: Tensor, batch: Tensor) -> Tensor:
         lost = forget[batch]
-        errors = _cross_entropies(benchmark, rows[batch] @ change, truth, batch)
+        errors = [answer.errors(rows[batch] @ change, batch) for answer in answers]
         kept = sum(error[~lost].mean() for error in errors)
         unlikely = sum(-torch.log(-torch.expm1(-e[lost].clamp_min(1e-6))).mean() for e in errors)
         return torch.as_tensor(kept + unlikely)
@@ -193,26 +232,18 @@ def oracle(benchmark: Benchmark, target: Target, steps: int) -> Projector:
 
 def _labelled(
     benchmark: Benchmark, shots: Shots, target: Target
-) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Unit rows, their columns among plain and among (class, domain) prompts, and which are to be forgotten."""
-    labels = benchmark.bank.labels
+) -> tuple[Tensor, tuple[Classifier, Classifier], Tensor]:
+    """Unit rows, the classifiers over plain and over (class, domain) prompts, and which are to be forgotten."""
+    labels, bank = benchmark.bank.labels, benchmark.bank
     plain = [labels.classes.index(label) for label, _ in shots.pairs]
     places = [labels.domains.index(str(domain)) for _, domain in shots.pairs]
     pairs = [p * len(labels.classes) + c for p, c in zip(places, plain, strict=True)]
+    answers = (
+        Classifier(bank.plain_scores.float(), torch.tensor(plain), benchmark.logit_scale),
+        Classifier(bank.domain_scores.float(), torch.tensor(pairs), benchmark.logit_scale),
+    )
     forget = torch.tensor([covered([target], *pair) for pair in shots.pairs])
-    return unit(shots.features).float(), (torch.tensor(plain), torch.tensor(pairs)), forget
-
-
-def _cross_entropies(
-    benchmark: Benchmark, features: Tensor, truth: tuple[Tensor, Tensor], batch: Tensor
-) -> Sequence[Tensor]:
-    """Of each image of a batch, over plain and over (class, domain) prompts."""
-    scaled = benchmark.logit_scale * torch.nn.functional.normalize(features, dim=1)
-    texts = (benchmark.bank.plain_scores, benchmark.bank.domain_scores)
-    return [
-        torch.nn.functional.cross_entropy(scaled @ rows.float().T, own[batch], reduction="none")
-        for rows, own in zip(texts, truth, strict=True)
-    ]
+    return unit(shots.features).float(), answers, forget
 
 
 def _train(
