@@ -18,6 +18,7 @@ PARTS = (
     "open-vocabulary",
     "capacity",
     "baselines",
+    "real",
     "versions",
     "serving",
     "scaling",

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench import real_files
+
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 WORDS = ("a photo", "an art painting", "a cartoon", "a sketch")
@@ -25,7 +27,7 @@ def _rows(
 
 @pytest.fixture(scope="session")
 def small_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory with embeddings.npz and 40 LVIS-like rows; no model."""
+    """Directory with embeddings.npz, 40 LVIS-like rows and one data set of the real form; no model."""
     place = tmp_path_factory.mktemp("benchmark")
     generator = np.random.default_rng(0)
 
@@ -68,7 +70,7 @@ def small_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(place / "lvis_vitb32_text.npy", generator.standard_normal((40, 32)).astype(np.float32))
     names = "".join(f"thing {number}\n" for number in range(40))
     (place / "lvis_names.txt").write_text(names, encoding="utf-8")
-    return place
+    return real_files.write(place, things=real_files.arrays(6, 3, domains=2, shots=2))
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,18 @@ def test_leace_hides_the_concept_from_a_linear_probe_of_the_fitted_rows(
     )
 
 
+def test_leace_of_several_targets_hides_each(benchmark: Benchmark) -> None:
+    names = ("dog", "horse")
+    erased = leace(benchmark.shots, *(Target(name, None) for name in names))(
+        benchmark.shots.features
+    )
+    rows = unit(benchmark.shots.features)
+    for name in names:
+        own = torch.tensor([label == name for label, _ in benchmark.shots.pairs])
+        before, after = (r[own].mean(dim=0) - r[~own].mean(dim=0) for r in (rows, erased))
+        assert float(after.norm()) < 0.1 * float(before.norm())
+
+
 @pytest.mark.parametrize("fit", [gradient_ascent, oracle])
 def test_trained_maps_forget_and_keep(benchmark: Benchmark, scorer: Scorer, fit) -> None:  # type: ignore[no-untyped-def]
     base, found = scorer.base([TARGET]), scorer.score(TARGET, fit(benchmark, TARGET, 150))
