@@ -10,6 +10,8 @@ from governance.unlearning.projector import Projector
 
 PIECE = 512
 """Images whose neighbours are looked for at once: n cosines each."""
+TINY = 1e-12
+"""Length of an image that an edit leaves nothing of."""
 
 
 class RealScorer:
@@ -79,7 +81,8 @@ class RealScorer:
         if edit is None:
             return 1.0
         moved = edit.apply(self._generic) if isinstance(edit, Projector) else edit(self._generic)
-        return float((unit(moved) * self._generic).sum(dim=1).mean())
+        lengths = torch.linalg.vector_norm(moved, dim=1).clamp_min(TINY)
+        return float(((moved * self._generic).sum(dim=1) / lengths).mean())
 
     def _neighbours(
         self, moved: Tensor, retain: Tensor, edit: Projector | Map | None
