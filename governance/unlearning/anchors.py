@@ -1,10 +1,10 @@
-"""Where `redirect` sends forgotten rows.
+"""What becomes of each forgotten row, and the retained texts that take its place.
 
-Sending a concept to zero makes its logit zero, and retained logits may be negative, so an argmax can still pick it.
-Sending it to retained concepts makes its logit lose to theirs.
+An anchor is a mean of retained texts, so an image never scores it higher than the best of them: whatever is made to
+score like its anchor can tie with a retained class at most, and never win.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 import torch
@@ -20,7 +20,7 @@ DUAL_RIDGE = 1.0
 class Fate(Enum):
     """What becomes of a forgotten row's surroundings."""
 
-    EVERYWHERE = "its class is forgotten in every domain"
+    EVERYWHERE = "its class is forgotten everywhere"
     IN_ITS_DOMAIN = "its class is retained elsewhere, and other classes in its domain"
     WITH_ITS_DOMAIN = "nothing is retained in its domain"
 
@@ -32,70 +32,62 @@ def fates(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Fate]:
         bank: the prompt bank.
         owners: bank row numbers that are forgotten.
     """
-    classes, domains = _retained(bank, owners)
+    classes = len(bank.labels.classes)
+    kept = {row // classes for row in range(len(bank.pairs)) if row not in owners}
     found = {}
     for row in owners:
-        label, domain = bank.pairs[row]
-        if domain not in domains:
-            found[row] = Fate.WITH_ITS_DOMAIN
+        if row % classes in owners:  # the row of its class that names no domain
+            found[row] = Fate.EVERYWHERE
         else:
-            found[row] = Fate.IN_ITS_DOMAIN if label in classes else Fate.EVERYWHERE
+            found[row] = Fate.IN_ITS_DOMAIN if row // classes in kept else Fate.WITH_ITS_DOMAIN
     return found
 
 
-def movements(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Tensor]:
-    """G − f of each forgotten row at full strength.
-
-    A class goes to the mean of the retained rows of its domain; with its overshoot beyond it if the class stays
-    retained in other domains. The rows of a domain in which nothing is retained go towards their mean and, all alike,
-    towards one retained class: text features are nearly a sum of class and domain, and a linear map cannot take the
-    class out of the images of one domain only, but it can move the domain as a whole. A class that is forgotten in
-    every domain goes all the way to the mean there, too, and has no part in it.
+def nearest_retained(
+    bank: PromptBank, lost: Collection[int], forgotten: Collection[int], count: int
+) -> dict[int, list[int]]:
+    """The retained rows nearest to each lost one, among those that name the same domain.
 
     Args:
         bank: the prompt bank.
-        owners: bank row numbers that are forgotten, with the recipe that decides.
+        lost: rows of classes that are forgotten everywhere.
+        forgotten: every forgotten row, the lost ones included. Rows of another request are chosen only where a domain
+            retains nothing.
+        count: how many, as far as there are so many.
 
     Returns:
-        For each row of `owners` a vector of length d, float64.
+        For each row of `lost` bank row numbers, nearest first; their mean is its anchor. If every class is forgotten
+        everywhere in the bank, which no valid request asks, a row is its own anchor.
     """
-    pairs, found = bank.pairs, fates(bank, owners)
-    classes, _ = _retained(bank, owners)
-    anchors = {
-        domain: _mean(bank, owners, domain, classes) for domain in {pairs[row][1] for row in owners}
-    }
-    shifted = Fate.WITH_ITS_DOMAIN in found.values()
-    sink = _sink(bank, owners) if shifted else torch.zeros(bank.dimension, dtype=torch.float64)
-    moves = {}
-    for row, recipe in owners.items():
-        way = anchors[pairs[row][1]] - bank.rows[row]
-        match found[row]:
-            case Fate.WITH_ITS_DOMAIN:
-                lost = bool(classes) and pairs[row][0] not in classes
-                moves[row] = (1 if lost else recipe.contraction) * way + recipe.shift * sink
-            case Fate.IN_ITS_DOMAIN:
-                moves[row] = recipe.overshoot * way
-            case Fate.EVERYWHERE:
-                moves[row] = way
-    return moves
+    classes = len(bank.labels.classes)
+    lost = set(lost)
+    forgotten = set(forgotten)
+    found: dict[int, list[int]] = {}
+    for block in sorted({row // classes for row in lost}):
+        rows = range(block * classes, (block + 1) * classes)
+        mine = [row for row in rows if row in lost]
+        near = [row for row in rows if row not in forgotten] or [r for r in rows if r not in lost]
+        if not near:
+            found |= {row: [row] for row in mine}
+            continue
+        cosines = bank.rows[mine] @ bank.rows[near].T
+        order = torch.argsort(cosines, dim=1, descending=True, stable=True)[:, :count].tolist()
+        found |= {
+            row: [near[place] for place in places]
+            for row, places in zip(mine, order, strict=True)
+        }
+    return found
 
 
-def _retained(
-    bank: PromptBank, owners: Mapping[int, Recipe]
-) -> tuple[set[str | None], set[str | None]]:
-    """Classes and domains of which something is retained."""
-    pairs = [pair for row, pair in enumerate(bank.pairs) if row not in owners]
-    return {label for label, _ in pairs}, {domain for _, domain in pairs}
-
-
-def _mean(
-    bank: PromptBank, owners: Mapping[int, Recipe], domain: str | None, classes: set[str | None]
-) -> Tensor:
-    """Mean of the retained rows of a domain; if there are none, of the classes retained elsewhere; else of all."""
+def domain_mean(bank: PromptBank, owners: Collection[int], domain: str | None) -> Tensor:
+    """Mean of the retained rows of a domain, d; if there are none, of the classes retained elsewhere; else of all."""
+    owners = set(owners)
+    classes = {pair[0] for row, pair in enumerate(bank.pairs) if row not in owners}
     rows = [row for row, pair in enumerate(bank.pairs) if pair[1] == domain]
     kept = [row for row in rows if row not in owners]
     elsewhere = [row for row in rows if bank.pairs[row][0] in classes]
-    return bank.rows[kept or elsewhere or rows].mean(dim=0)
+    mean: Tensor = bank.rows[kept or elsewhere or rows].mean(dim=0)
+    return mean
 
 
 def class_directions(bank: PromptBank) -> Tensor:
@@ -115,11 +107,17 @@ def class_directions(bank: PromptBank) -> Tensor:
     return directions.T
 
 
-def _sink(bank: PromptBank, owners: Mapping[int, Recipe]) -> Tensor:
-    """Direction of the retained class that the shortest vector reaches: the one least entangled with the others."""
-    candidates = [n for n in range(len(bank.labels.classes)) if n not in owners]
-    directions = class_directions(bank)
-    if not candidates:  # every class is forgotten without a domain, so no class can take the images
-        return torch.zeros_like(directions[0])
-    lengths = torch.linalg.vector_norm(directions, dim=1)
-    return directions[min(candidates, key=lambda n: (float(lengths[n]), n))]
+def sink_class(bank: PromptBank, candidates: Sequence[int]) -> int | None:
+    """Of the candidates the class that the shortest vector reaches: the one least entangled with the others.
+
+    Args:
+        bank: the prompt bank.
+        candidates: class numbers, those that stay recognised outside the forgotten domains.
+
+    Returns:
+        Its number; None without a candidate, when no class can take the images of a forgotten domain.
+    """
+    if not candidates:
+        return None
+    lengths = torch.linalg.vector_norm(class_directions(bank), dim=1)
+    return min(candidates, key=lambda number: (float(lengths[number]), number))

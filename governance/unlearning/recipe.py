@@ -1,7 +1,7 @@
 """Recipes: the method and hyperparameters of a fit, everything that determines it besides its rows."""
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -9,7 +9,7 @@ from governance.errors import InvalidInputError
 
 
 class Method(StrEnum):
-    """Where forgotten rows go and what is held; all are settings of one solver (`projector.solve`)."""
+    """How an edit is fitted: ours, or exactly what the papers do."""
 
     REDIRECT = "redirect"
     CCUP = "ccup"
@@ -19,40 +19,60 @@ class Method(StrEnum):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Method and hyperparameters.
+    """Method and hyperparameters. docs/design.md, *The edit*, derives each; `Recipe.of` gives a method's defaults.
+
+    Weights of `redirect` are relative: a retained text counts `lambda_retain`. Two of them grow with the *room*, d / k:
+    how many times the k classes that are forgotten everywhere would fit into the d dimensions. Few are removed almost
+    exactly, hundreds only as far as the retained texts allow.
 
     Attributes:
-        method: `redirect` (ours) sends forgotten rows to an anchor among the retained concepts and holds the retained
-            rows; `ccup` (Consistent Class Unlearning Projection, arXiv 2512.14137) sends them to zero and holds the
+        method: `redirect` (ours) nulls the difference between a forgotten text and its anchor, a mean of the nearest
+            retained texts, in the metric of the retained texts; what depends on the image is a two-sided least-squares
+            fit. `ccup` (Consistent Class Unlearning Projection, arXiv 2512.14137) sends rows to zero and holds the
             retained rows; `nullspace` (2512.14137) sends them to zero and holds nothing; `multimodal` (2512.14113) is
             the nullspace of text rows and visual prototypes together.
         strength: α in (0, 1], how far towards the goal (partial projection, 2512.14137).
-        lambda_forget: λf, weight of the forgotten rows.
-        lambda_retain: λr, weight of the retained rows; 0 means that none are used.
-        mu: μ, weight of staying near the identity; 0 means the limit μ → 0.
-        overshoot: κ, how many times the way to its anchor a row goes whose class stays retained in other domains.
-            Images respond less than the text that the edit is fitted to. Only `redirect`.
-        sibling_weight: λr of a row is multiplied by this where its class is forgotten in another domain only, since
-            those rows are the ones that such an edit damages. Only `redirect`.
-        margin: ρ in [0, 1), share of its zero-shot margin that every retained row keeps; rows that would lose more are
-            held more strongly and the problem is solved again. Only `redirect`.
-        contraction: for a domain in which nothing is retained, how far its rows go to their mean. Only `redirect`.
-        shift: and how far they go, all alike, in the direction of the retained class that is cheapest to reach.
+        lambda_forget: λf, weight of a forgotten text, for `redirect` in a space without room.
+        forget_room: what is added to λf for each unit of room. Only `redirect`.
+        lambda_retain: λr, weight of a retained text; 0 means that none are used.
+        mu: μ, weight of staying near the identity; for `redirect` in units of the mean eigenvalue of the retained texts'
+            Gram matrix. 0 means the limit μ → 0.
+        mu_room: what is added to μ for each unit of room. Only `redirect`.
+        anchors: how many of the nearest retained texts an anchor is the mean of. Only `redirect`.
+        lambda_image: weight of an image row that is to change; other image rows count 1. Only `redirect`.
+        sibling_weight: weight of image rows of the same class in the other domains, since those are the ones that
+            forgetting it in one domain damages. None: 6 for a class known from text, 15 for one known from images.
             Only `redirect`.
+        scatter: weight of the scatter of few-shot images around their means. Only `redirect`.
+        mu_image: weight of staying near zero on the image side, in units of the mean eigenvalue. Only `redirect`.
+        overshoot: κ, how many times the lead over the next class is taken away in one domain. None: 2.2 from text, 3.4
+            from images, because images that were not seen respond less than those that were. Only `redirect`.
+        contraction: for a domain in which nothing is retained, how far its logits go to their mean. Only `redirect`.
+        shift: and how far, in leads of a class, one retained class is raised for its images. Only `redirect`.
         both_sides: fold an edit into the text tower too, see `composition.compose`.
+        irreversible: remove what is forgotten everywhere exactly, whatever the room, so that P is singular. Only
+            `redirect`.
+        synonyms: move the label file's synonyms of a forgotten class like the class itself. Only `redirect`.
     """
 
     method: Method = Method.REDIRECT
     strength: float = 1.0
-    lambda_forget: float = 1e3
-    lambda_retain: float = 3.0
-    mu: float = 1.0
-    overshoot: float = 1.15
-    sibling_weight: float = 2.0
-    margin: float = 0.1
-    contraction: float = 0.5
-    shift: float = 0.7
+    lambda_forget: float = 2.5
+    forget_room: float = 0.4
+    lambda_retain: float = 1.0
+    mu: float = 0.018
+    mu_room: float = 0.001
+    anchors: int = 20
+    lambda_image: float = 10.0
+    sibling_weight: float | None = None
+    scatter: float = 300.0
+    mu_image: float = 6.0
+    overshoot: float | None = None
+    contraction: float = 0.6
+    shift: float = 0.9
     both_sides: bool = False
+    irreversible: bool = False
+    synonyms: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -62,22 +82,24 @@ class Recipe:
         """
         if not 0 < self.strength <= 1:
             raise InvalidInputError(f"strength must lie in (0, 1], not {self.strength}")
-        for name in ("lambda_forget", "overshoot", "sibling_weight"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInputError(
-                    f"{_flag(name)} must be positive, not {getattr(self, name)}"
-                )
-        for name in ("lambda_retain", "mu", "contraction", "shift"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidInputError(
-                    f"{_flag(name)} must not be negative, not {getattr(self, name)}"
-                )
-        if not 0 <= self.margin < 1:
-            raise InvalidInputError(f"margin must lie in [0, 1), not {self.margin}")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InvalidInputError(f"{_flag(name)} must be positive, not {value}")
+        for name in HYPERPARAMETERS:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise InvalidInputError(f"{_flag(name)} must not be negative, not {value}")
+        if self.anchors != int(self.anchors):
+            raise InvalidInputError(f"anchors must be a whole number, not {self.anchors}")
         if self.lambda_retain > 0 and self.mu == 0:
             raise InvalidInputError("mu must be positive when retained rows are used")
+        if self.method is Method.REDIRECT and self.lambda_retain == 0:
+            raise InvalidInputError("lambda-retain must be positive for the method redirect")
         if self.contraction == 0 and self.shift == 0:
             raise InvalidInputError("contraction and shift must not both be 0: a domain would stay")
+        if self.irreversible and self.strength < 1:
+            raise InvalidInputError("an edit of partial strength cannot be irreversible")
 
     @classmethod
     def of(
@@ -85,6 +107,8 @@ class Recipe:
         method: str,
         strength: float = 1.0,
         both_sides: bool = False,
+        irreversible: bool = False,
+        synonyms: bool = False,
         **values: float | None,
     ) -> "Recipe":
         """Defaults of `method`, with the given hyperparameters where they are not None.
@@ -99,29 +123,18 @@ class Recipe:
                 f"unknown method {method!r}; known: {', '.join(Method)}"
             ) from None
         given = {name: value for name, value in values.items() if value is not None}
-        if chosen is not Method.REDIRECT and (foreign := sorted(given.keys() & REDIRECT_ONLY)):
-            raise InvalidInputError(f"{_flag(foreign[0])} is for the method redirect only")
+        if chosen is not Method.REDIRECT:
+            flags = {"irreversible": irreversible, "synonyms": synonyms}
+            foreign = sorted(given.keys() & REDIRECT_ONLY) + [n for n, on in flags.items() if on]
+            if foreign:
+                raise InvalidInputError(f"{_flag(foreign[0])} is for the method redirect only")
+        if "anchors" in given and given["anchors"] == int(given["anchors"]):
+            given["anchors"] = int(given["anchors"])
         numbers: dict[str, Any] = _DEFAULTS[chosen] | given
-        return cls(method=chosen, strength=strength, both_sides=both_sides, **numbers)
-
-    def for_text(self) -> "Recipe":
-        """The recipe of the text side: towards the plain mean of the retained rows, whatever the method.
-
-        Prompts are fitted exactly, so nothing need overshoot, and a row sent to zero would have no direction left:
-        after normalisation its logits would be rounding noise (0/0). Retained rows are always held, as `ccup` holds
-        them where the recipe itself holds none: otherwise retained prompts turn with the forgotten ones.
-        """
-        holding = asdict(self) if self.holds_retained else _DEFAULTS[Method.CCUP]
-        return replace(
-            self,
-            method=Method.REDIRECT,
-            lambda_retain=holding["lambda_retain"],
-            mu=holding["mu"],
-            overshoot=1.0,
-            sibling_weight=1.0,
-            contraction=1.0,
-            shift=0.0,
-        )
+        return cls(
+            method=chosen, strength=strength, both_sides=both_sides, irreversible=irreversible,
+            synonyms=synonyms, **numbers,
+        )  # fmt: skip
 
     @property
     def holds_retained(self) -> bool:
@@ -130,7 +143,7 @@ class Recipe:
 
     @property
     def anchored(self) -> bool:
-        """Whether forgotten rows go to an anchor among the retained concepts; otherwise to zero."""
+        """Whether what is forgotten goes to an anchor among the retained concepts; otherwise to zero."""
         return self.method is Method.REDIRECT
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,26 +156,28 @@ class Recipe:
         return cls(**(value | {"method": Method(value["method"])}))
 
 
-HYPERPARAMETERS = tuple(
-    field.name for field in fields(Recipe) if field.name not in ("method", "strength", "both_sides")
-)
+_FLAGS = ("method", "strength", "both_sides", "irreversible", "synonyms")
+HYPERPARAMETERS = tuple(field.name for field in fields(Recipe) if field.name not in _FLAGS)
 """Names of the numbers that `Recipe.of` takes besides method and strength."""
 
-REDIRECT_ONLY = frozenset({"overshoot", "sibling_weight", "margin", "contraction", "shift"})
+_SHARED = ("lambda_forget", "lambda_retain", "mu")
+_POSITIVE = ("lambda_forget", "anchors", "lambda_image", "sibling_weight", "mu_image", "overshoot")
+
+REDIRECT_ONLY = frozenset(HYPERPARAMETERS) - frozenset(_SHARED)
 """Those that only `redirect` uses."""
 
-_PLAIN = {"overshoot": 1.0, "sibling_weight": 1.0, "margin": 0.0}
 _DEFAULTS: dict[Method, dict[str, float]] = {
     Method.REDIRECT: {},
-    Method.CCUP: {"lambda_retain": 10.0, "mu": 0.1, **_PLAIN},
-    Method.MULTIMODAL: {"lambda_retain": 0.0, "mu": 0.0, **_PLAIN},
-    Method.NULLSPACE: {"lambda_retain": 0.0, "mu": 0.0, **_PLAIN},
+    Method.CCUP: {"lambda_forget": 1e3, "lambda_retain": 10.0, "mu": 0.1},
+    Method.MULTIMODAL: {"lambda_forget": 1e3, "lambda_retain": 0.0, "mu": 0.0},
+    Method.NULLSPACE: {"lambda_forget": 1e3, "lambda_retain": 0.0, "mu": 0.0},
 }
 
 
-def default_of(method: Method, name: str) -> float:
-    """Default of a hyperparameter for a method."""
-    return float(getattr(Recipe.of(method), name))
+def default_of(method: Method, name: str) -> float | None:
+    """Default of a hyperparameter for a method; None where it depends on what the fit sees."""
+    value: float | None = getattr(Recipe.of(method), name)
+    return value
 
 
 def _flag(name: str) -> str:
