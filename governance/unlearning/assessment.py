@@ -18,8 +18,8 @@ from governance.unlearning.evaluation import (
     Proportion,
     Samples,
     predict,
-    wilson,
 )
+from governance.unlearning.intervals import wilson
 from governance.unlearning.metrics.control import random_control
 from governance.unlearning.metrics.inference import Auc, probe
 from governance.unlearning.metrics.paraphrase import mean_case, reword, worst_case
@@ -95,6 +95,8 @@ def assess(
             "synonyms": cohort.synonyms,
             "logit_scale": logit_scale,
             "gallery": "class and domain prompts" if cohort.paired else "class prompts",
+            "gallery_size": len(bank.labels.classes)
+            * (len(bank.labels.domains) if cohort.paired else 1),
             "control": {"rank": projector.rank, "digest": control.digest},
         },
         "sets": {

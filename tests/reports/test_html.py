@@ -242,6 +242,20 @@ DOG = (Target("dog", None),)
 DATASET = {"name": "eval", "digest": digest("7"), "images": 48, "skipped": ["photo/dog/torn.jpg"]}
 
 
+CONFUSION = {
+    "n": 16,
+    "before": [
+        {"class": "dog", "n": 14, "share": 0.875, "correct": 14},
+        {"class": "house", "n": 2, "share": 0.125, "correct": 0},
+    ],
+    "after": [
+        {"class": "horse", "n": 9, "share": 0.5625, "correct": 2},
+        {"class": "cat", "n": 4, "share": 0.25, "correct": 0},
+        {"class": None, "classes": 2, "n": 3, "share": 0.1875, "correct": 0},
+    ],
+}
+
+
 def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[str, Any]:
     assessment = assessed(targets)
     report = {
@@ -254,6 +268,7 @@ def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[st
         "dataset": DATASET,
         "before": measure(targets, False, **shape),
         "after": measure(targets, True, **shape),
+        "confusion": CONFUSION,
         "composed": None,
         "assessment": assessment,
         "verdict": verdict(assessment, targets, 1.0),
@@ -296,6 +311,7 @@ def version_document(active: bool = True) -> dict[str, Any]:
             "before": shares[0].value,
             "after": shares[1].value,
             "counts": {"before": shares[0].to_dict(), "after": shares[1].to_dict()},
+            "confusion": CONFUSION,
         }
 
     held = [3] if active else []
