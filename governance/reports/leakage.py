@@ -240,7 +240,8 @@ def _recall(entry: Mapping[str, Any], key: str, *others: str) -> Cell:
 
 
 def _attacks(assessment: Mapping[str, Any]) -> int:
-    return len(assessment["protocol"]["mixes"]) + 1
+    protocol = assessment["protocol"]
+    return len(protocol["mixes"]) + len(protocol.get("scaled", ())) + 1
 
 
 def _named(assessment: Mapping[str, Any]) -> str:

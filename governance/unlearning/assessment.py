@@ -324,17 +324,21 @@ def _relearning(cohort: Cohort, features: Tensor) -> list[dict[str, Any]]:
     part, truth, forget = features[chosen], cohort.truth[chosen], cohort.forget[chosen]
     results = []
     for shots in protocol.shots:
-        for mix in (*protocol.mixes, None):
+        for attack in (
+            *(Attack(shots, mix) for mix in protocol.mixes),
+            *(Attack(shots, mix, scaled=True) for mix in protocol.scaled),
+            Attack(shots, None),
+        ):
             found = relearn(
-                part, cohort.texts, truth, forget, Attack(shots, mix), protocol.draws,
-                protocol.seed,
-            )  # fmt: skip
+                part, cohort.texts, truth, forget, attack, protocol.draws, protocol.seed
+            )
             if found is not None:
                 low, high = wilson(found.recovered, found.n)
                 results.append(
                     {
                         "shots": shots,
-                        "mix": mix,
+                        "mix": attack.mix,
+                        "scaled": attack.scaled,
                         "recovered": found.recovered,
                         "low": low,
                         "high": high,

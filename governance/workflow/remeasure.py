@@ -25,7 +25,7 @@ from governance.workflow.tools import Tools
 LEFT_OUT = ("confusion", "relearning by prototypes in place of texts", "verdict")
 """What a report of the first format lacks, or says of another measurement."""
 
-_SINCE = ("format", "confusion", "verdict")
+_SINCE = ("format", "confusion", "verdict", "gallery_size", "scaled")
 _NUMBER = (int, float)
 
 
@@ -170,7 +170,7 @@ def _first_format(content: Mapping[str, Any]) -> dict[str, Any]:
     if "assessment" in kept:
         assessment = dict(kept["assessment"])
         assessment["protocol"] = {
-            key: value for key, value in assessment["protocol"].items() if key != "gallery_size"
+            key: value for key, value in assessment["protocol"].items() if key not in _SINCE
         }
         kept["assessment"] = assessment | {view: _comparable(assessment[view]) for view in VIEWS}
     if "requests" in kept:
@@ -184,7 +184,11 @@ def _first_format(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _comparable(view: Mapping[str, Any]) -> dict[str, Any]:
     """A view without the attacks that mix prototypes with texts."""
-    return {**view, "relearning": [a for a in view["relearning"] if a["mix"] is None]}
+    attacks = [attack for attack in view["relearning"] if attack["mix"] is None]
+    return {
+        **view,
+        "relearning": [{k: v for k, v in a.items() if k not in _SINCE} for a in attacks],
+    }
 
 
 def _of_version(session: Session, version: ModelVersion, report: Report) -> _Job:

@@ -12,7 +12,6 @@ from governance.errors import InvalidInputError
 from governance.unlearning import evaluation
 from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.evaluation import (
-    Z95,
     Predictions,
     Proportion,
     Samples,
@@ -22,6 +21,7 @@ from governance.unlearning.evaluation import (
     predict,
     summarise,
 )
+from governance.unlearning.intervals import Z95
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import Projector, identity
 from governance.unlearning.targets import Target

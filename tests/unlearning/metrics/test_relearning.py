@@ -51,9 +51,7 @@ def test_a_mix_of_zero_is_the_unattacked_classifier() -> None:
 def test_the_mix_weighs_text_against_prototype() -> None:
     """Both sides are centred already: opposite retained classes with opposite texts."""
     # An image that scores .6 on the rival; the prototype scores 1 on it, the text 0.
-    features = images(
-        *[(0.0, 0.6, 0.0, 0.8)] * 4, (0.0, 1.0, 0.0, 0.0), (0.0, -1.0, 0.0, 0.0)
-    )
+    features = images(*[(0.0, 0.6, 0.0, 0.8)] * 4, (0.0, 1.0, 0.0, 0.0), (0.0, -1.0, 0.0, 0.0))
     texts = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, -1.0, 0, 0]])
     truth = torch.tensor([0, 0, 0, 0, 1, 2])
 
