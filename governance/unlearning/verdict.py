@@ -29,6 +29,9 @@ LOSS = 0.005
 SHOTS = 5
 """Labelled images of the relearning attack that gates judge, and of the nearest prototype that the verdict quotes."""
 
+LUCK = 0.2
+"""Recall at a k at which guessing would find more than this says little: ten of 28 prompts are a third of them."""
+
 KEPT = 0.5
 """The nearest prototype that finds at least this part of what it found before shows that nothing was deleted."""
 
@@ -196,22 +199,23 @@ def _told_apart(assessment: Mapping[str, Any], key: str, name: str) -> list[_Lea
 
 
 def _searched(assessment: Mapping[str, Any]) -> list[_Leak]:
-    """Retrieval both ways, each at the k that is furthest from guessing."""
+    """Retrieval both ways, each at the k that is furthest from guessing and does not make it easy."""
     leaks = []
     for way, luck in (("text_to_image", _lucky_search), ("image_to_text", _lucky_prompt)):
         found, was = (assessment[view]["retrieval"][way]["forget"] for view in ("after", "before"))
         if found is None or was is None:
             continue
-        n, tries = found["n"], []
+        n = found["n"]
+        tries: list[_Leak] = []
         for k in assessment["protocol"]["recall"]:
             value, chance = percent(found[f"r{k}"]), luck(assessment, n, k)
-            if chance >= 1:
-                continue  # everything is among the first k
+            if chance >= 1 or (chance > LUCK and tries):
+                continue
             among = "comes first" if k == 1 else f"is among the first {k}"
             claim = (
                 f"in a search by text a right image {among} for {value} of {n} prompt{'' if n == 1 else 's'}"
                 if way == "text_to_image"
-                else f"its own prompt {among} for {value} of its images"
+                else f"the right prompt {among} of {assessment['protocol']['gallery_size']} for {value} of its images"
             )
             basis = "" if way == "text_to_image" else _basis(n)
             words = _figures(claim, f"{percent(was[f'r{k}'])} before", basis)

@@ -266,6 +266,20 @@ def test_after_the_edit_the_forget_set_is_lost_and_the_retain_set_kept() -> None
     assert after["per_class"] == {CAT: 0.0, DOG: 1.0}
 
 
+def test_the_first_of_equally_good_classes_is_the_answer() -> None:
+    names = tuple("abcdefgh")
+    rows = torch.ones(8, 3)
+    rows[0] = torch.tensor([1.0, 0, 0])
+    bank = PromptBank(LabelSpace(names), unit(rows), unit(rows))
+    samples = Samples(torch.ones(3, 3), ["b", "c", "a"], [None] * 3)
+    found = predict(samples, bank, None)
+    assert found.answers.tolist() == [1, 1, 1]
+    assert found.plain.tolist() == [True, False, False]
+    assert found.top5 is not None
+    assert bool(found.top5[0])  # whoever is first is among the first five
+    assert not bool(found.top5[2])
+
+
 @pytest.mark.parametrize(
     ("targets", "empty", "full"),
     [
