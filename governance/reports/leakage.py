@@ -145,9 +145,8 @@ def _searches(
         lines.append(
             Line(
                 f"Searching for {what} by text, first 10",
-                "Share of prompts that have a right image among the first ten results; in small: among the first, and "
-                "among the first five.",
-                [_recall(entry, "r10", "r1", "r5") for entry in by_text],
+                "Share of prompts that have a right image among the first ten results.",
+                [_recall(entry, 10, 1, 5) for entry in by_text],
                 brief,
             )
         )
@@ -155,9 +154,8 @@ def _searches(
         lines.append(
             Line(
                 f"Describing images of {what}, first 5",
-                "Share of images that have their own prompt among the first five; in small: as the first, and among "
-                "the first ten.",
-                [_recall(entry, "r5", "r1", "r10") for entry in by_image],
+                "Share of images that have their own prompt among the first five.",
+                [_recall(entry, 5, 1, 10) for entry in by_image],
             )
         )
     return lines
@@ -233,10 +231,10 @@ def _share(entry: Mapping[str, Any]) -> Cell:
     return Cell(percent(entry["value"]), f"{percent(entry['low'])} to {percent(entry['high'])}")
 
 
-def _recall(entry: Mapping[str, Any], key: str, *others: str) -> Cell:
-    return Cell(
-        percent(entry[key]), f"of {entry['n']}; {', '.join(percent(entry[k]) for k in others)}"
-    )
+def _recall(entry: Mapping[str, Any], k: int, *others: int) -> Cell:
+    """Recall at k, and in the note at others."""
+    beside = (f"first{'' if n == 1 else f' {n}'} {percent(entry[f'r{n}'])}" for n in others)
+    return Cell(percent(entry[f"r{k}"]), f"of {entry['n']}; {', '.join(beside)}")
 
 
 def _attacks(assessment: Mapping[str, Any]) -> int:

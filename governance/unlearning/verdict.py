@@ -32,6 +32,9 @@ SHOTS = 5
 LUCK = 0.2
 """Recall at a k at which guessing would find more than this says little: ten of 28 prompts are a third of them."""
 
+ONLY = "only"
+"""Marks a figure that comes from fewer than `MIN_IMAGES` images."""
+
 KEPT = 0.5
 """The nearest prototype that finds at least this part of what it found before shows that nothing was deleted."""
 
@@ -143,6 +146,8 @@ def _leaks(assessment: Mapping[str, Any], effective: bool) -> list[str]:
     if found:
         sentences.append(f"Other attacks: {'; '.join(leak.words for leak in found)}.")
     sentences += _undeleted(assessment, effective)
+    if any(ONLY in sentence for sentence in sentences):
+        sentences.append(f"Figures from fewer than {MIN_IMAGES} images are a weak basis.")
     if missing:
         sentences.append(f"Not measured: {', '.join(missing)}.")
     return sentences
@@ -293,7 +298,7 @@ def _figures(claim: str, *notes: str) -> str:
 
 def _basis(n: int) -> str:
     """A reserve, where there are few images."""
-    return f"{n} image{'' if n == 1 else 's'}: a weak basis" if n < MIN_IMAGES else ""
+    return f"{n} image{'' if n == 1 else 's'} {ONLY}" if n < MIN_IMAGES else ""
 
 
 def _keeping(assessment: Mapping[str, Any]) -> list[str]:

@@ -88,7 +88,7 @@ def test_the_nearest_prototype_has_a_line_of_its_own(assessment: dict[str, Any])
 
 def test_recall_is_shown_at_every_k(assessment: dict[str, Any]) -> None:
     cells = lines(assessment)["Searching for it by text, first 10"].cells
-    assert cells[1] == Cell("20.0%", "of 4; 5.0%, 20.0%")
+    assert cells[1] == Cell("20.0%", "of 4; first 5.0%, first 5 20.0%")
 
 
 def test_what_was_not_measured_is_left_out(assessment: dict[str, Any]) -> None:

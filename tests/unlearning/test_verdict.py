@@ -148,6 +148,7 @@ def test_the_strongest_of_all_attacks_is_named_whichever_it_is(name: str) -> Non
     value = assessment(**(weak | {key: found}))
     value["before"]["relearning"] = [attack(0.9, shots=shots) for shots in (1, 5, 16)]
     text = verdict(value, DOG, 1.0)
+    assert "weak basis" not in text
     assert f"The strongest leak found: {words}" in text
     assert text.count("strongest") == 1
     assert "Not measured" not in text
@@ -158,7 +159,8 @@ def test_a_few_images_do_not_outweigh_many() -> None:
     text = verdict(value, DOG, 1.0)
     assert "The strongest leak found: a linear probe" in text
     assert "5 labelled images bring back 100.0% (90.0% before; false alarms on 0.0%" in text
-    assert "; 3 images: a weak basis)" in text
+    assert "; 3 images only)" in text
+    assert text.count("weak basis") == 1
 
 
 def test_guessing_is_no_leak() -> None:
@@ -315,9 +317,10 @@ def test_what_was_measured_on_few_images_is_never_called_unmeasured() -> None:
     value["before"]["relearning"] = [attack(0.9, n=19), attack(0.8, n=1, shots=1)]
     text = verdict(value, DOG, 1.0)
     alarms = "false alarms on 5.0% of the other images"
-    many, one = (f"{alarms}; {n}: a weak basis)" for n in ("19 images", "1 image"))
+    many, one = (f"{alarms}; {n} only)" for n in ("19 images", "1 image"))
     assert f"5 labelled images bring back 20.0% (90.0% before; {many}" in text
     assert f"1 labelled image brings back 40.0% (80.0% before; {one}" in text
+    assert "Figures from fewer than 20 images are a weak basis." in text
     assert "relearning" not in text
 
 
