@@ -62,5 +62,9 @@ def _print(found: "list[Remeasured]") -> None:
             f"{report.dataset}: {report.values} values of report {short(report.digest)} measured again, "
             f"{outcome}; largest difference {report.largest:.1g}"
         )
+        if report.left_out:
+            click.echo(
+                f"not compared, as the report has an older format: {', '.join(report.left_out)}"
+            )
         for d in report.differences:
             click.echo(f"BAD {d.where}: recorded {d.recorded}, measured {d.measured}")

@@ -114,7 +114,7 @@ def print_gates(gates: Sequence[Mapping[str, Any]], strength: float = 1) -> None
         click.echo(f"To measure {name} it takes {NEEDS[name]}.")
     if strength < 1:
         click.echo(
-            f"What is left of it is not gated at strength {strength:g}: a rest is meant to stay."
+            f"What is left of it is not gated at strength {strength:g}: some recognition is intended to remain."
         )
 
 

@@ -138,6 +138,52 @@ class HeatMap:
     omitted: int
 
 
+@dataclass(frozen=True)
+class Answered:
+    """How many images got an answer.
+
+    Attributes:
+        n: images.
+        percent: their share of all, as it is printed.
+        correct: those for which the answer is right.
+        classes: how many classes are counted together, if it is not one.
+    """
+
+    n: int
+    percent: str
+    correct: int
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A class that images are taken for, before and after; a side is None where it is among the others.
+
+    Attributes:
+        name: of the class; None for all that are not listed.
+        before, after: how many images.
+    """
+
+    name: str | None
+    before: Answered | None
+    after: Answered | None
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """What the images to be forgotten are taken for.
+
+    Attributes:
+        request: whose they are, in a report on a version.
+        n: how many images.
+        rows: answers, the most frequent after the edit first.
+    """
+
+    request: int | None
+    n: int
+    rows: Sequence[Answer]
+
+
 def points(before: float | None, after: float | None) -> str:
     """A change in percentage points with its sign."""
     if before is None or after is None:
@@ -195,7 +241,41 @@ def measurement(
         "charts": charts,
         "heat": heat_map(before, after, targets),
         "requests": _entries(report) if document["version"] else [],
+        "confusions": confusion_tables(report),
     }
+
+
+def confusion_tables(report: Mapping[str, Any]) -> list[ConfusionTable]:
+    """What images to be forgotten are taken for: one table for a request, one for each request of a version.
+
+    None for reports that were made before this was measured.
+    """
+    if found := report.get("confusion"):
+        return [_confusion_table(None, found)]
+    entries = report.get("requests", ())
+    return [_confusion_table(e["request"], e["confusion"]) for e in entries if e.get("confusion")]
+
+
+def _confusion_table(request: int | None, found: Mapping[str, Any]) -> ConfusionTable:
+    before, after = (
+        {entry["class"]: entry for entry in found[when]} for when in ("before", "after")
+    )
+    rows = [
+        Answer(name, *(_answer(side, name) for side in (before, after)))
+        for name in dict.fromkeys([*after, *before])
+        if name is not None
+    ]
+    if None in before or None in after:
+        rows.append(Answer(None, *(_answer(side, None) for side in (before, after))))
+    return ConfusionTable(request, found["n"], rows)
+
+
+def _answer(side: Mapping[str | None, Mapping[str, Any]], name: str | None) -> Answered | None:
+    entry = side.get(name)
+    if entry is not None:
+        return Answered(entry["n"], percent(entry["share"]), entry["correct"], entry.get("classes"))
+    # A class that is not listed may be among those that are counted together.
+    return Answered(0, percent(0.0), 0) if None not in side else None
 
 
 def _sides(

@@ -187,6 +187,7 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
         "history": [_event(event) for event in document["history"]],
         "head": document["ledger_head"],
         "sides": _sides(document),
+        "max_listed": MAX_LISTED,
     }
 
 

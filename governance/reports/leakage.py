@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from governance.datasets import pair_words
-from governance.unlearning.verdict import strongest
+from governance.unlearning.verdict import SHOTS, quoted_shots, strongest
 from governance.unlearning.words import percent
 
 VIEWS = ("before", "after", "control")
@@ -76,16 +76,11 @@ def _effort(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -
                 "alarms: other images taken for it."
                 if not lines
                 else "The same.",
-                [
-                    Cell(
-                        percent(attack["recovered"]),
-                        f"false alarms {percent(attack['false_alarms'])}",
-                    )
-                    for attack in found
-                ],
-                brief=shots == 5,
+                [_recovered(attack) for attack in found],
+                brief=shots == SHOTS,
             )
         )
+    lines += _nearest(views)
     words = [view["paraphrase"] for view in views]
     if all(words):
         lines += [
@@ -115,6 +110,31 @@ def _effort(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -
     return lines
 
 
+def _nearest(views: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The attack in which no text has a part, which shows best that nothing is deleted."""
+    alone = [[a for a in view["relearning"] if a["mix"] is None] for view in views]
+    shots = quoted_shots(alone[0])
+    found = [attack for attacks in alone if (attack := strongest(attacks, shots)) is not None]
+    if len(found) < len(views):
+        return []
+    images = "1 labelled image" if shots == 1 else f"{shots} labelled images"
+    return [
+        Line(
+            f"Nearest prototype, {images}",
+            "The same where every class is replaced by the mean of its labelled images: images are compared with "
+            "images alone.",
+            [_recovered(attack) for attack in found],
+        )
+    ]
+
+
+def _recovered(attack: Mapping[str, Any]) -> Cell:
+    return Cell(
+        percent(attack["recovered"]),
+        f"of {attack['n']}; false alarms {percent(attack['false_alarms'])}",
+    )
+
+
 def _searches(
     views: Sequence[Mapping[str, Any]], side: str, what: str, brief: bool = False
 ) -> list[Line]:
@@ -126,7 +146,7 @@ def _searches(
             Line(
                 f"Searching for {what} by text, first 10",
                 "Share of prompts that have a right image among the first ten results.",
-                [_recall(entry, "r10") for entry in by_text],
+                [_recall(entry, 10, 1, 5) for entry in by_text],
                 brief,
             )
         )
@@ -135,7 +155,7 @@ def _searches(
             Line(
                 f"Describing images of {what}, first 5",
                 "Share of images that have their own prompt among the first five.",
-                [_recall(entry, "r5") for entry in by_image],
+                [_recall(entry, 5, 1, 10) for entry in by_image],
             )
         )
     return lines
@@ -211,12 +231,15 @@ def _share(entry: Mapping[str, Any]) -> Cell:
     return Cell(percent(entry["value"]), f"{percent(entry['low'])} to {percent(entry['high'])}")
 
 
-def _recall(entry: Mapping[str, Any], key: str) -> Cell:
-    return Cell(percent(entry[key]), f"of {entry['n']}")
+def _recall(entry: Mapping[str, Any], k: int, *others: int) -> Cell:
+    """Recall at k, and in the note at others."""
+    beside = (f"first{'' if n == 1 else f' {n}'} {percent(entry[f'r{n}'])}" for n in others)
+    return Cell(percent(entry[f"r{k}"]), f"of {entry['n']}; {', '.join(beside)}")
 
 
 def _attacks(assessment: Mapping[str, Any]) -> int:
-    return len(assessment["protocol"]["mixes"]) + 1
+    protocol = assessment["protocol"]
+    return len(protocol["mixes"]) + len(protocol.get("scaled", ())) + 1
 
 
 def _named(assessment: Mapping[str, Any]) -> str:

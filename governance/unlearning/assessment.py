@@ -18,8 +18,8 @@ from governance.unlearning.evaluation import (
     Proportion,
     Samples,
     predict,
-    wilson,
 )
+from governance.unlearning.intervals import wilson
 from governance.unlearning.metrics.control import random_control
 from governance.unlearning.metrics.inference import Auc, probe
 from governance.unlearning.metrics.paraphrase import mean_case, reword, worst_case
@@ -95,6 +95,8 @@ def assess(
             "synonyms": cohort.synonyms,
             "logit_scale": logit_scale,
             "gallery": "class and domain prompts" if cohort.paired else "class prompts",
+            "gallery_size": len(bank.labels.classes)
+            * (len(bank.labels.domains) if cohort.paired else 1),
             "control": {"rank": projector.rank, "digest": control.digest},
         },
         "sets": {
@@ -322,17 +324,21 @@ def _relearning(cohort: Cohort, features: Tensor) -> list[dict[str, Any]]:
     part, truth, forget = features[chosen], cohort.truth[chosen], cohort.forget[chosen]
     results = []
     for shots in protocol.shots:
-        for mix in (*protocol.mixes, None):
+        for attack in (
+            *(Attack(shots, mix) for mix in protocol.mixes),
+            *(Attack(shots, mix, scaled=True) for mix in protocol.scaled),
+            Attack(shots, None),
+        ):
             found = relearn(
-                part, cohort.texts, truth, forget, Attack(shots, mix), protocol.draws,
-                protocol.seed,
-            )  # fmt: skip
+                part, cohort.texts, truth, forget, attack, protocol.draws, protocol.seed
+            )
             if found is not None:
                 low, high = wilson(found.recovered, found.n)
                 results.append(
                     {
                         "shots": shots,
-                        "mix": mix,
+                        "mix": attack.mix,
+                        "scaled": attack.scaled,
                         "recovered": found.recovered,
                         "low": low,
                         "high": high,

@@ -23,6 +23,7 @@ class Protocol:
         seed: of every draw, by NumPy's default generator.
         shots: labelled images of each class in a relearning attack.
         mixes: α of the prototypical relearning attack; a nearest-prototype attack comes on top.
+        scaled: α of the same attack with standardised scores.
         draws: how often each attack is mounted with other labelled images.
         neighbours: retained pairs counted as neighbours of each forgotten one.
         folds: of the cross-validated probes.
@@ -33,6 +34,7 @@ class Protocol:
     seed: int = 0
     shots: tuple[int, ...] = (1, 5, 16)
     mixes: tuple[float, ...] = (0.5, 1.0)
+    scaled: tuple[float, ...] = (0.5,)
     draws: int = 10
     neighbours: int = 3
     folds: int = 5

@@ -5,7 +5,7 @@ An edit is a rank-k correction of the logits, E P Tᵀ = E Tᵀ + (E A)(B Tᵀ),
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,35 +13,15 @@ from torch import Tensor
 
 from governance.errors import InvalidInputError
 from governance.unlearning.bank import PromptBank
+from governance.unlearning.intervals import wilson
 from governance.unlearning.projector import Projector, identity
 from governance.unlearning.targets import Cover, Target
-
-Z95 = 1.959963984540054
-"""Two-sided 95% quantile of the normal distribution."""
-
 
 CHUNK = 4096
 """Images classified at a time, so that memory does not grow with the data set times the label space."""
 
 TOP = 5
 """How many best classes count for the top-5 accuracy."""
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """95% score interval of a share (Wilson 1927): (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
-
-    Args:
-        share: p, in [0, 1].
-        n: number of samples; without any, nothing is known and the interval is (0, 1).
-    """
-    if not n:
-        return 0.0, 1.0
-    z2 = Z95**2 / n
-    centre = share + z2 / 2
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n))
-    low = 0.0 if share == 0 else (centre - half) / (1 + z2)
-    high = 1.0 if share == 1 else (centre + half) / (1 + z2)
-    return low, high
 
 
 @dataclass(frozen=True)
@@ -92,11 +72,14 @@ class Predictions:
             domain of the label space.
         top5: n booleans; the right class is among the five best with the score template. None for a label space of five
             classes or fewer, where it always is.
+        answers: n class numbers; argmax over all classes with the score template, the first of equals. Empty where only
+            hits are known.
     """
 
     plain: Tensor
     by_domain: Tensor | None
     top5: Tensor | None = None
+    answers: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
 def predict(samples: Samples, bank: PromptBank, projector: Projector | None) -> Predictions:
@@ -114,13 +97,14 @@ def predict(samples: Samples, bank: PromptBank, projector: Projector | None) -> 
     classes, domains = bank.labels.classes, bank.labels.domains
     truth = class_numbers(samples, bank)
     count = TOP if len(classes) > TOP else 1
-    best = _best(samples.features, bank.plain_scores, edit, count) == truth.unsqueeze(1)
-    plain, top5 = best[:, 0], best.any(dim=1) if count == TOP else None
+    best = _best(samples.features, bank.plain_scores, edit, count)
+    answers, right = best[:, 0], best == truth.unsqueeze(1)
+    plain, top5 = right[:, 0], right.any(dim=1) if count == TOP else None
     if not names_domains(samples, bank):
-        return Predictions(plain, None, top5)
+        return Predictions(plain, None, top5, answers)
     places = torch.tensor([domains.index(str(domain)) for domain in samples.domains])
     pair = _best(samples.features, bank.domain_scores, edit, 1)[:, 0]
-    return Predictions(plain, pair == places * len(classes) + truth, top5)
+    return Predictions(plain, pair == places * len(classes) + truth, top5, answers)
 
 
 def class_numbers(samples: Samples, bank: PromptBank) -> Tensor:
@@ -141,13 +125,19 @@ def names_domains(samples: Samples, bank: PromptBank) -> bool:
 
 
 def _best(features: Tensor, texts: Tensor, edit: Projector, count: int) -> Tensor:
-    """Numbers of the `count` best texts of every image, best first, n × count."""
-    return torch.cat(
-        [
-            edited_logits(part, texts, edit).topk(count, dim=1).indices
-            for part in torch.split(features, CHUNK)
-        ]
-    )
+    """Numbers of the `count` best texts of every image, n × count, the best first.
+
+    Of equally good ones the first text counts as the best, on every machine; which of them `topk` gives is open.
+    """
+    found = []
+    for part in torch.split(features, CHUNK):
+        logits = edited_logits(part, texts, edit)
+        best = logits.argmax(dim=1, keepdim=True)
+        if count > 1:
+            others = logits.scatter(1, best, -torch.inf).topk(count - 1, dim=1).indices
+            best = torch.cat([best, others], dim=1)
+        found.append(best)
+    return torch.cat(found)
 
 
 def summarise(

@@ -21,10 +21,12 @@ from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.gates import attacked
+from governance.unlearning.metrics.confusion import confusions
 from governance.unlearning.projector import Projector
 from governance.unlearning.targets import covering
 from governance.workflow.aliases import served_number
 from governance.workflow.measure import (
+    FORMAT,
     EvalSet,
     Member,
     embed,
@@ -342,6 +344,9 @@ def measure(
                     "before": was.value,
                     "after": now_.value,
                     "counts": {"before": was.to_dict(), "after": now_.to_dict()},
+                    "confusion": confusions(
+                        samples, subject.bank.labels.classes, (before, after), member.targets
+                    ),
                     "attacks": attacks(
                         samples,
                         subject.bank,
@@ -356,6 +361,7 @@ def measure(
             )
     return {
         "kind": "version",
+        "format": FORMAT,
         "model": subject.model,
         "version": subject.number,
         "dataset": dataset.to_dict(),

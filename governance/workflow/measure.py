@@ -23,6 +23,10 @@ from governance.unlearning.projector import Projector, digest_tensor
 from governance.unlearning.targets import Target
 from governance.workflow.tools import Tools
 
+FORMAT = 2
+"""Of the content of reports. Those of the first, which do not name theirs, lack ``confusion``, and their relearning
+attacks put prototypes in the place of texts without centring."""
+
 
 @dataclass(frozen=True)
 class EvalSet:

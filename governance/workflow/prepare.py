@@ -1,5 +1,6 @@
 """Preparing a request: fit its projector, measure before and after, and record both."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,13 @@ from governance.unlearning.evaluation import (
     predict,
     summarise,
 )
+from governance.unlearning.metrics.confusion import confusions, taker_share
 from governance.unlearning.projector import Projector
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.unlearning.verdict import verdict
 from governance.workflow.measure import (
+    FORMAT,
     EvalSet,
     Member,
     embed,
@@ -143,7 +146,11 @@ def prepare(
         artifacts=Artifacts(
             params={"request": request_id, "dataset": task.dataset.name, **recipe.to_dict()},
             metrics=flat_metrics(content) | {"rank": projector.rank, "residual": residual},
-            records={"recipe.json": full_recipe, "report.json": content},
+            records={
+                "recipe.json": full_recipe,
+                "report.json": content,
+                "confusion.json": content["confusion"],
+            },
             tensors={"factors.safetensors": factors},
             tags={
                 "governance.request": str(request_id),
@@ -233,7 +240,19 @@ def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
         for when in ("before", "after")
         for name in ("forget_accuracy", "retain_accuracy")
     }
+    for prefix, entry in _confused(content):
+        for when in ("before", "after"):
+            figures[f"{prefix}taker_share_{when}"] = taker_share(entry[when])
     return {name: value for name, value in figures.items() if value is not None}
+
+
+def _confused(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the images of each request are taken for; nothing of reports that were made before it was measured."""
+    if content.get("confusion"):
+        yield "", content["confusion"]
+    for entry in content.get("requests", ()):
+        if entry.get("confusion"):
+            yield f"request_{entry['request']}_", entry["confusion"]
 
 
 def _read_task(session: Session, request: Request, dataset: str | None) -> Task:
@@ -301,6 +320,7 @@ def measure_request(
     )  # fmt: skip
     return {
         "kind": "request",
+        "format": FORMAT,
         "request": task.request,
         "model": task.model,
         "targets": [target.to_dict() for target in edit.targets],
@@ -310,6 +330,7 @@ def measure_request(
         "dataset": task.dataset.to_dict(),
         "before": summarise(samples, before, edit.targets),
         "after": summarise(samples, after, edit.targets),
+        "confusion": confusions(samples, task.bank.labels.classes, (before, after), edit.targets),
         "composed": _composed(samples, task, edit),
         "guard": measure_guards(tools, task.base, task.bank, task.guards, projector, text),
         "assessment": assessment,

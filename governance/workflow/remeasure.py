@@ -14,13 +14,18 @@ from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.lookup import find_dataset, find_model, find_request, find_version
 from governance.ledger.tables import ModelVersion, ProjectorRecord, Report, Request
+from governance.reports.leakage import VIEWS
 from governance.unlearning.capacity import capacity
 from governance.unlearning.composition import compose
 from governance.workflow.build import measure, read_measured
-from governance.workflow.measure import EvalSet, Member, read_eval_set, read_member
+from governance.workflow.measure import FORMAT, EvalSet, Member, read_eval_set, read_member
 from governance.workflow.prepare import measure_request, read_task
 from governance.workflow.tools import Tools
 
+LEFT_OUT = ("confusion", "relearning by prototypes in place of texts", "verdict")
+"""What a report of the first format lacks, or says of another measurement."""
+
+_SINCE = ("format", "confusion", "verdict", "gallery_size", "scaled")
 _NUMBER = (int, float)
 
 
@@ -52,6 +57,7 @@ class Remeasured:
         values: numbers and words that it holds.
         largest: by how much a number differs at most.
         differences: those that differ by more than was tolerated.
+        left_out: figures of an older format that are measured in another way today, so that nothing can be compared.
     """
 
     digest: str
@@ -59,6 +65,7 @@ class Remeasured:
     values: int
     largest: float
     differences: list[Difference]
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain JSON values."""
@@ -68,6 +75,7 @@ class Remeasured:
             "values": self.values,
             "largest_difference": self.largest,
             "differences": [difference.to_dict() for difference in self.differences],
+            "left_out": list(self.left_out),
         }
 
 
@@ -148,10 +156,39 @@ def _measured(tools: Tools, jobs: list[_Job], tolerance: float, where: str) -> l
         for job in jobs:
             # As it is stored: canonical JSON writes 1.0 as 1.
             content = load_json(canonical_json(job.measure(fresh)))
-            found.append(
-                Remeasured(job.digest, job.dataset, *compare(job.recorded, content, tolerance))
-            )
+            recorded, older = job.recorded, job.recorded.get("format", 1) < FORMAT
+            if older:
+                recorded, content = _first_format(recorded), _first_format(content)
+            compared = compare(recorded, content, tolerance)
+            found.append(Remeasured(job.digest, job.dataset, *compared, LEFT_OUT if older else ()))
     return found
+
+
+def _first_format(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report of the first format has in common with today's."""
+    kept = {key: value for key, value in content.items() if key not in _SINCE}
+    if "assessment" in kept:
+        assessment = dict(kept["assessment"])
+        assessment["protocol"] = {
+            key: value for key, value in assessment["protocol"].items() if key not in _SINCE
+        }
+        kept["assessment"] = assessment | {view: _comparable(assessment[view]) for view in VIEWS}
+    if "requests" in kept:
+        kept["requests"] = [
+            {key: _comparable(value) if key == "attacks" and value else value
+             for key, value in entry.items() if key not in _SINCE}
+            for entry in kept["requests"]
+        ]  # fmt: skip
+    return kept
+
+
+def _comparable(view: Mapping[str, Any]) -> dict[str, Any]:
+    """A view without the attacks that mix prototypes with texts."""
+    attacks = [attack for attack in view["relearning"] if attack["mix"] is None]
+    return {
+        **view,
+        "relearning": [{k: v for k, v in a.items() if k not in _SINCE} for a in attacks],
+    }
 
 
 def _of_version(session: Session, version: ModelVersion, report: Report) -> _Job:

@@ -57,10 +57,12 @@ def test_mlflow_mirrors_the_ledger(prepared: Path, cli: Cli) -> None:
     assert preparation.data.params["method"] == "redirect"
     assert preparation.data.metrics["forget_accuracy_before"] > 0.8
     assert preparation.data.metrics["forget_accuracy_after"] <= 0.05
+    assert preparation.data.metrics["taker_share_before"] < 0.2
+    assert 0 < preparation.data.metrics["taker_share_after"] <= 1
     files = {f.path for f in client.list_artifacts(names["version 2"].info.run_id)}
     assert {"factors.safetensors", "changed.safetensors", "recipe.json"} <= files
     files = {f.path for f in client.list_artifacts(preparation.info.run_id)}
-    assert files == {"factors.safetensors", "recipe.json", "report.json"}
+    assert files == {"confusion.json", "factors.safetensors", "recipe.json", "report.json"}
 
 
 def test_prepare_prints_the_promised_json(filed: Path, cli: Cli) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from governance.reports import html
-from governance.reports.chart import MAX_ROWS, points
+from governance.reports.chart import MAX_LISTED, MAX_ROWS, points
 from governance.reports.document import LIMITS
 from governance.reports.html import render
 from governance.states import Action, Basis, State
@@ -242,6 +242,20 @@ DOG = (Target("dog", None),)
 DATASET = {"name": "eval", "digest": digest("7"), "images": 48, "skipped": ["photo/dog/torn.jpg"]}
 
 
+CONFUSION = {
+    "n": 16,
+    "before": [
+        {"class": "dog", "n": 14, "share": 0.875, "correct": 14},
+        {"class": "house", "n": 2, "share": 0.125, "correct": 0},
+    ],
+    "after": [
+        {"class": "horse", "n": 9, "share": 0.5625, "correct": 2},
+        {"class": "cat", "n": 4, "share": 0.25, "correct": 0},
+        {"class": None, "classes": 2, "n": 3, "share": 0.1875, "correct": 0},
+    ],
+}
+
+
 def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[str, Any]:
     assessment = assessed(targets)
     report = {
@@ -254,6 +268,7 @@ def request_document(targets: tuple[Target, ...] = DOG, **shape: Any) -> dict[st
         "dataset": DATASET,
         "before": measure(targets, False, **shape),
         "after": measure(targets, True, **shape),
+        "confusion": CONFUSION,
         "composed": None,
         "assessment": assessment,
         "verdict": verdict(assessment, targets, 1.0),
@@ -296,6 +311,7 @@ def version_document(active: bool = True) -> dict[str, Any]:
             "before": shares[0].value,
             "after": shares[1].value,
             "counts": {"before": shares[0].to_dict(), "after": shares[1].to_dict()},
+            "confusion": CONFUSION,
         }
 
     held = [3] if active else []
@@ -560,6 +576,48 @@ def test_what_still_leaks_has_a_section_with_all_three_views() -> None:
         assert any(row.endswith(cells) for row in page.table_rows)
     assert "Not evaluated: U-LiRA, which needs shadow models" in page.text
     assert "What still leaks" not in Page(render(version_document())).text
+
+
+def test_what_took_the_forgotten_images_stands_beside_what_had_them() -> None:
+    page = Page(render(request_document()))
+    rows = [row for row in page.table_rows if row.startswith(("dog |", "horse |", "all others |"))]
+    assert "dog | 87.5% 14 images recognised | among the others" in rows
+    assert "horse | 0.0% 0 images | 56.2% 9 images 2 recognised" in rows
+    assert "all others | 0.0% 0 images | 18.8% 3 images, 2 classes" in rows
+    assert "What the 16 images to be forgotten are taken for" in page.text
+
+
+def test_each_request_of_a_version_has_its_own_table_up_to_a_limit() -> None:
+    value = version_document()
+    page = Page(render(value))
+    for number in (3, 2):
+        assert f"What the 16 images of request {number} are taken for" in page.text
+    entries = value["reports"][0]["requests"]
+    entries += [copy.deepcopy(entries[0]) | {"request": 100 + n} for n in range(MAX_LISTED)]
+    text = Page(render(value)).text
+    assert text.count("are taken for: classes by") == MAX_LISTED
+    assert "Those of 2 more requests stand in the JSON form of this report." in text
+
+
+@pytest.mark.parametrize("kind", ["request", "version"])
+def test_a_report_from_before_confusion_was_measured_is_still_shown(kind: str) -> None:
+    value = request_document() if kind == "request" else version_document()
+    (report,) = value["reports"]
+    for part in (report, *report.get("requests", ())):
+        part.pop("confusion", None)
+    if kind == "request":
+        protocol = report["assessment"]["protocol"]
+        del protocol["scaled"], protocol["gallery_size"]
+        for view in ("before", "after", "control"):
+            attacks = report["assessment"][view]["relearning"]
+            report["assessment"][view]["relearning"] = [
+                {key: value for key, value in attack.items() if key != "scaled"}
+                for attack in attacks
+                if not attack["scaled"]
+            ]
+    text = Page(render(value)).text
+    assert "taken for: classes by" not in text
+    assert "strongest of 3 attacks" in text or kind == "version"
 
 
 def test_a_version_shows_its_overall_figures() -> None:

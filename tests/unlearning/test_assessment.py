@@ -110,8 +110,9 @@ def test_attacks_cover_the_protocol_and_leave_their_examples_unscored(
     result: dict[str, Any],
 ) -> None:
     attacks = result["after"]["relearning"]
-    assert [(a["shots"], a["mix"]) for a in attacks] == [
-        (shots, mix) for shots in (1, 5, 16) for mix in (0.5, 1.0, None)
+    kinds = ((0.5, False), (1.0, False), (0.5, True), (None, False))
+    assert [(a["shots"], a["mix"], a["scaled"]) for a in attacks] == [
+        (shots, *kind) for shots in (1, 5, 16) for kind in kinds
     ]
     assert all(a["n"] == 60 - a["shots"] for a in attacks)
     assert all(a["lowest_draw"] <= a["recovered"] <= a["highest_draw"] for a in attacks)

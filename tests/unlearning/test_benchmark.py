@@ -21,11 +21,12 @@ from governance.unlearning.composition import Edit, compose, tolerance
 from governance.unlearning.evaluation import Predictions, Samples, forget_share, predict, summarise
 from governance.unlearning.labels import LabelSpace, default_domain_templates
 from governance.unlearning.metrics.inference import area_under_curve, probe, stratified_folds
+from governance.unlearning.metrics.relearning import Attack, relearn
 from governance.unlearning.projector import Projector, identity, solve
 from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
-from governance.unlearning.verdict import verdict
+from governance.unlearning.verdict import strongest, verdict
 
 pytestmark = pytest.mark.benchmark
 
@@ -184,9 +185,11 @@ def _means(figures: list[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(mean(column) for column in zip(*figures, strict=True))
 
 
-# What 5 labelled images of every class find of dog again (nearest prototype), and the figures of the table that this
-# repeats: there the labelled images were training images, here they are other test images.
+# What 5 labelled images of every class find of dog again: by nearest prototype, as the benchmark's README has it (there
+# the labelled images were training images, here they are other test images); and by the strongest attack less its false
+# alarms, as it was before the modalities were centred.
 RELEARNED = {"none": 0.63, "redirect": 0.21, "to zero": 0.71, "nullspace": 0.55}
+UNCENTRED = {"none": 0.705, "redirect": 0.280, "to zero": 0.705, "nullspace": 0.668}
 
 
 def test_a_class_stays_forgotten_when_a_whole_domain_follows(
@@ -216,17 +219,17 @@ def test_what_five_labelled_images_bring_back(
     targets = [Target("dog", None)]
     projector = _edit(real_bank, targets, edit)
     shown = assess(samples, real_bank, targets, projector, 25.0)["after"]
-    found = {(a["shots"], a["mix"]): a for a in shown["relearning"]}
-    assert found[5, None]["recovered"] == pytest.approx(RELEARNED[edit], abs=0.08)
-    assert found[5, None]["n"] == 341
+    found = {(a["shots"], a["mix"], a["scaled"]): a for a in shown["relearning"]}
+    assert found[5, None, False]["recovered"] == pytest.approx(RELEARNED[edit], abs=0.08)
+    assert found[5, None, False]["n"] == 341
     cells = [f"{a['recovered']:.2f} ({a['false_alarms']:.2f})" for a in found.values()]
     print(
         f"{edit}: {dict(zip(found, cells, strict=True))}, probe {shown['probe_auc']['value']:.2f}"
     )
-    # Replacing only the text of dog, as arXiv 2506.01318 does, is the stronger attack, with more false alarms.
-    for mix in (0.5, 1.0):
-        assert found[5, mix]["recovered"] > found[5, None]["recovered"] + 0.1
-        assert found[5, mix]["false_alarms"] > found[5, None]["false_alarms"]
+    best = strongest(shown["relearning"])
+    assert best is not None
+    assert best["recovered"] - best["false_alarms"] >= UNCENTRED[edit] - 0.04
+    assert best["false_alarms"] < 0.1  # .2 before
     # No edit of this rank hides the class from a linear probe.
     assert shown["probe_auc"]["value"] > 0.9
 
@@ -272,8 +275,9 @@ def test_the_verdict_on_real_images_admits_what_comes_back(
     shown = assess(samples, real_bank, targets, _edit(real_bank, targets, "redirect"), 25.0)
     text = verdict(shown, targets, 1.0)
     assert text.startswith("Suppressed in zero-shot use: of 346 images (dog everywhere) 0.0%")
-    assert "Recoverable with 5 labelled images in" in text
-    assert "A linear probe on the embedding still tells it apart" in text
+    assert "The strongest leak found: a linear probe on the embedding tells it apart" in text
+    assert "5 labelled images bring back" in text
+    assert "the edit suppresses, it does not delete" not in text  # little is left on these images
     assert verdict(
         assess(samples, real_bank, targets, identity(real_bank.dimension), 25.0), targets, 1.0
     ).startswith("Not suppressed")
@@ -332,3 +336,25 @@ def test_text_retrieval_of_the_retained_survives_many_forgotten_concepts(
     assert forgotten <= 0.01
     if count == 200:  # so that the guard is what does it
         assert retrieved(Recipe(margin=0.0))[0] < retained
+
+
+@pytest.mark.parametrize("shots", [1, 5, 16])
+@pytest.mark.parametrize("mix", [0.5, 1.0])
+def test_on_real_clip_a_prototype_does_not_win_every_image(
+    benchmark_dir: Path, mix: float, shots: int
+) -> None:
+    """Unedited: images are nearer to any image than to any text, and before centring false alarms were 1.000."""
+    with np.load(benchmark_dir / "real" / "caltech43.npz") as stored:
+        images, labels, texts = (stored[name] for name in ("image", "label", "text"))
+    features, rows = (unit(torch.from_numpy(part)).float() for part in (images, texts))
+    truth = torch.from_numpy(labels).long()
+    found = [
+        relearn(features, rows, truth, truth == label, Attack(shots, mix), draws=3, seed=0)
+        for label in range(0, len(rows), 4)
+    ]
+    attacks = [attack for attack in found if attack is not None]
+    recovered = mean(attack.recovered for attack in attacks)
+    alarms = mean(attack.false_alarms for attack in attacks)
+    print(f"{shots} images, mix {mix}: {recovered:.3f} ({alarms:.3f})")
+    assert recovered > 0.9
+    assert alarms < 0.05

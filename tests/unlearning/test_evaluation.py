@@ -12,7 +12,6 @@ from governance.errors import InvalidInputError
 from governance.unlearning import evaluation
 from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.evaluation import (
-    Z95,
     Predictions,
     Proportion,
     Samples,
@@ -22,6 +21,7 @@ from governance.unlearning.evaluation import (
     predict,
     summarise,
 )
+from governance.unlearning.intervals import Z95
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import Projector, identity
 from governance.unlearning.targets import Target
@@ -264,6 +264,20 @@ def test_after_the_edit_the_forget_set_is_lost_and_the_retain_set_kept() -> None
     after = evaluate(SAMPLES, BANK, [Target(CAT, None)], cats_become_dogs())
     assert (after["forget_accuracy"], after["retain_accuracy"]) == (0.0, 1.0)
     assert after["per_class"] == {CAT: 0.0, DOG: 1.0}
+
+
+def test_the_first_of_equally_good_classes_is_the_answer() -> None:
+    names = tuple("abcdefgh")
+    rows = torch.ones(8, 3)
+    rows[0] = torch.tensor([1.0, 0, 0])
+    bank = PromptBank(LabelSpace(names), unit(rows), unit(rows))
+    samples = Samples(torch.ones(3, 3), ["b", "c", "a"], [None] * 3)
+    found = predict(samples, bank, None)
+    assert found.answers.tolist() == [1, 1, 1]
+    assert found.plain.tolist() == [True, False, False]
+    assert found.top5 is not None
+    assert bool(found.top5[0])  # whoever is first is among the first five
+    assert not bool(found.top5[2])
 
 
 @pytest.mark.parametrize(

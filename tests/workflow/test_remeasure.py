@@ -10,8 +10,14 @@ from governance.clip.cache import EmbeddingCache
 from governance.datasets import DatasetRole
 from governance.errors import IntegrityError, NotFoundError
 from governance.policy import Gates
-from governance.workflow import datasets, prepare, release, versions
-from governance.workflow.remeasure import Difference, compare, remeasure_request, remeasure_version
+from governance.workflow import build, datasets, prepare, release, versions
+from governance.workflow.remeasure import (
+    LEFT_OUT,
+    Difference,
+    compare,
+    remeasure_request,
+    remeasure_version,
+)
 from tests.workflow.helpers import dump, gates
 from tests.workflow.shop import Shop
 
@@ -82,6 +88,55 @@ def test_embeddings_that_were_kept_are_no_evidence(
         number = shop.prepared("mug")
     (found,) = remeasure_request(shop.tools, number, 1e-4)
     assert "before.retain_accuracy" in [d.where for d in found.differences]
+
+
+@pytest.mark.parametrize("kind", ["request", "version"])
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_report_of_the_first_format_is_compared_as_far_as_it_goes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, kind: str, honest: bool
+) -> None:
+    gates(shop.ledger, Gates(max_relearning=1.0))
+
+    def older(content: dict[str, Any]) -> dict[str, Any]:
+        """As it was written then: without what came later, and with an attack that found everything everywhere."""
+        del content["format"]
+        content.pop("confusion", None)
+        views = [entry["attacks"] for entry in content.get("requests", ())]
+        for entry in content.get("requests", ()):
+            del entry["confusion"]
+        if kind == "request":
+            content["verdict"] = "Whether 5 labelled images bring it back was not measured."
+            assessment = content["assessment"]
+            del assessment["protocol"]["scaled"], assessment["protocol"]["gallery_size"]
+            views = [assessment[view] for view in ("before", "after", "control")]
+        for view in views:
+            view["relearning"] = [
+                {key: 1.0 if key == "false_alarms" and attack["mix"] else figure
+                 for key, figure in attack.items() if key != "scaled"}
+                for attack in view["relearning"] if not attack["scaled"]
+            ]  # fmt: skip
+        if not honest:
+            content["after"]["retain_accuracy"] += 0.01
+        return content
+
+    if kind == "request":
+        recent = prepare.measure_request
+        number = shop.prepared("mug")
+        with monkeypatch.context() as patch:
+            patch.setattr(prepare, "measure_request", lambda *given: older(recent(*given)))
+            prepare.evaluate_request(shop.tools, "otto", number, "eval")
+        today, found = remeasure_request(shop.tools, number, 0)
+        assert (today.differences, today.left_out) == ([], ())
+    else:
+        now = build.measure
+        number = shop.approved("mug")
+        with monkeypatch.context() as patch:
+            patch.setattr(build, "measure", lambda *given: older(now(*given)))
+            versions.apply(shop.tools, "mona", [number])
+        (found,) = remeasure_version(shop.tools, "shop", 2, 0)
+    assert [d.where for d in found.differences] == ([] if honest else ["after.retain_accuracy"])
+    assert found.left_out == LEFT_OUT
+    assert found.to_dict()["left_out"] == list(LEFT_OUT)
 
 
 def _turned(get: Any) -> Any:

@@ -68,6 +68,13 @@ def test_two_requests_compose_and_either_can_be_dropped_again(shop: Shop) -> Non
     assert forget(both, mug)[0] > 0.8
     assert forget(both, mug)[1] <= 0.05
     assert forget(both, cat)[1] < forget(both, cat)[0]
+    figures = prepare.flat_metrics(both)
+    for entry in both["requests"]:
+        for when in ("before", "after"):
+            counted = entry["confusion"][when]
+            assert sum(answer["n"] for answer in counted) == entry["confusion"]["n"]
+            assert sum(answer["correct"] for answer in counted) == entry["counts"][when]["correct"]
+        assert 0 < figures[f"request_{entry['request']}_taker_share_after"] <= 1
 
     assert versions.drop(shop.tools, "mona", mug, "injunction lifted") == ("shop", 4)
     assert active(shop.ledger, 4) == [cat]

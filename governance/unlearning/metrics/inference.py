@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from governance.unlearning.evaluation import wilson
+from governance.unlearning.intervals import wilson
 
 RIDGE = 0.05
 """Weight of the penalty, relative to the mean variance of the features."""
