@@ -1,7 +1,7 @@
 """The shared benchmark: real embeddings of real images, and what a fit may use of it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from governance.unlearning.composition import Edit, compose
 from governance.unlearning.evaluation import Samples
 from governance.unlearning.labels import LabelSpace, default_domain_templates
 from governance.unlearning.projector import Projector
-from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows
+from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows, prototypes_of
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
@@ -66,7 +66,7 @@ class Benchmark:
             return ()
         source = self.shots if kind is PrototypeKind.FEW_SHOT else self.synthesised
         assert source is not None
-        made = Prototypes(kind, *mean_rows(source.features, source.pairs), {})
+        made = prototypes_of(kind, source.features, source.pairs, {})
         if kind is PrototypeKind.SYNTHESISED:
             made = those(made, lambda pair: target.covers(*pair))
         return (made,)
@@ -87,7 +87,7 @@ def those(chosen: Prototypes, wanted: Callable[[Pair], bool]) -> Prototypes:
     """The prototypes of some pairs."""
     mine = [n for n, pair in enumerate(chosen.pairs) if wanted(pair)]
     pairs = tuple(chosen.pairs[n] for n in mine)
-    return Prototypes(chosen.kind, pairs, chosen.rows[mine], chosen.settings)
+    return replace(chosen, pairs=pairs, rows=chosen.rows[mine])
 
 
 def targets_of(scope: str, labels: LabelSpace) -> Iterator[Target]:

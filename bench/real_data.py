@@ -17,7 +17,8 @@ from bench.data import Shots
 from governance.errors import InvalidInputError, NotFoundError
 from governance.unlearning.bank import Pair, PromptBank, unit
 from governance.unlearning.labels import MAX_NAME, SCORE_TEMPLATE, LabelSpace
-from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows
+from governance.unlearning.prototypes import PrototypeKind, Prototypes
+from governance.unlearning.prototypes import prototypes_of as few_shot_of
 
 LOGIT_SCALE = 100.0
 """Of every CLIP model whose embeddings these are."""
@@ -154,7 +155,7 @@ def prototypes_of(data: RealData, with_domains: bool) -> tuple[Prototypes, ...]:
     shots = data.shots_of(with_domains)
     if shots is None:
         return ()
-    return (Prototypes(PrototypeKind.FEW_SHOT, *mean_rows(shots.features, shots.pairs), {}),)
+    return (few_shot_of(PrototypeKind.FEW_SHOT, shots.features, shots.pairs, {}),)
 
 
 def read_all(directory: Path | None) -> list[RealData]:

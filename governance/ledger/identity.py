@@ -17,8 +17,10 @@ def projector_digest(recipe: Mapping[str, Any], factors: str) -> str:
 
 
 def prototype_digests(recipe: Mapping[str, Any]) -> list[str]:
-    """Arrays that a projector's recipe refers to."""
-    return [chosen["rows"] for chosen in recipe["prototypes"] if "rows" in chosen]
+    """Arrays that a projector's recipe refers to: prototypes with their scatter, mean and moment of a reference."""
+    parts = [*recipe["prototypes"], recipe.get("reference") or {}]
+    names = ("rows", "scatter", "mean", "moment")
+    return [part[name] for part in parts for name in names if name in part]
 
 
 def text_digests(recipe: Mapping[str, Any]) -> list[str]:

@@ -73,8 +73,7 @@ def nearest_retained(
         cosines = bank.rows[mine] @ bank.rows[near].T
         order = torch.argsort(cosines, dim=1, descending=True, stable=True)[:, :count].tolist()
         found |= {
-            row: [near[place] for place in places]
-            for row, places in zip(mine, order, strict=True)
+            row: [near[place] for place in places] for row, places in zip(mine, order, strict=True)
         }
     return found
 

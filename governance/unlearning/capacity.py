@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from governance.errors import RefusedError
 from governance.unlearning.bank import PromptBank
-from governance.unlearning.margins import margins
 from governance.unlearning.projector import Projector
 from governance.unlearning.targets import Cover, Target
 
@@ -53,3 +53,24 @@ def check_capacity(report: dict[str, Any]) -> None:
             f"{report['lost_rows']} of {report['retained_rows']} retained prompts would no longer be "
             f"recognised (at most {MAX_LOST:.0%}); forget less, or drop another request first"
         )
+
+
+def margins(bank: PromptBank, rows: Tensor) -> Tensor:
+    """Own logit less the best other one of each row, against the scoring prompts of its own domain.
+
+    Args:
+        bank: the prompt bank.
+        rows: the bank's rows or what an edit makes of them, in the bank's order.
+
+    Returns:
+        One margin a row, without the logit scale; positive where zero-shot classification is right.
+    """
+    classes = len(bank.labels.classes)
+    found = []
+    for start in range(0, len(rows), classes):
+        block = slice(start, start + classes)
+        logits = rows[block] @ bank.scores[block].T
+        own = logits.diagonal().clone()
+        logits.fill_diagonal_(-torch.inf)
+        found.append(own - logits.max(dim=1).values)
+    return torch.cat(found)

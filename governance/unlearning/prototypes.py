@@ -36,12 +36,15 @@ class Prototypes:
         pairs: m pairs, without repetition.
         rows: m × d, float64, unit length.
         settings: JSON values that say how they were made: data set digest, shots and seed, or synthesis settings.
+        scatter: d × d, float64, second moment of the unit images around the means of their pairs; None for one image a
+            pair.
     """
 
     kind: PrototypeKind
     pairs: tuple[Pair, ...]
     rows: Tensor
     settings: Mapping[str, Any]
+    scatter: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check shapes.
@@ -53,7 +56,7 @@ class Prototypes:
             raise InvalidInputError(
                 f"{len(self.pairs)} pairs cannot have {self.rows.shape[0]} prototypes"
             )
-        if not torch.isfinite(self.rows).all():
+        if not all(torch.isfinite(part).all() for part in self.arrays):
             raise InvalidInputError("a prototype is not finite")
 
     @cached_property
@@ -66,20 +69,93 @@ class Prototypes:
         """Digest of pairs and rows: a relabelled data set has the same rows but is another set of prototypes."""
         return digest_json({"pairs": [list(pair) for pair in self.pairs], "rows": self.digest})
 
+    @property
+    def arrays(self) -> tuple[Tensor, ...]:
+        """Every tensor of it."""
+        return (self.rows,) if self.scatter is None else (self.rows, self.scatter)
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the rows themselves, of which it has the digest, as plain JSON values."""
+        """Everything but the tensors themselves, of which it has the digests, as plain JSON values."""
+        scatter = {} if self.scatter is None else {"scatter": digest_tensor(self.scatter)}
         return {
             "kind": self.kind.value,
             "pairs": [list(pair) for pair in self.pairs],
             "rows": self.digest,
+            **scatter,
             "settings": dict(self.settings),
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], rows: Tensor) -> "Prototypes":
-        """Inverse of `to_dict`, given the rows."""
+    def from_dict(cls, value: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> "Prototypes":
+        """Inverse of `to_dict`, given the tensors by their digests."""
         pairs = tuple((label, domain) for label, domain in value["pairs"])
-        return cls(PrototypeKind(value["kind"]), pairs, rows, value["settings"])
+        scatter = arrays[value["scatter"]] if "scatter" in value else None
+        return cls(
+            PrototypeKind(value["kind"]), pairs, arrays[value["rows"]], value["settings"], scatter
+        )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a fit uses of unlabelled images: their mean and second moment, of unit rows.
+
+    Attributes:
+        mean: d, float64.
+        moment: d × d, float64, the mean of zᵀz.
+        settings: JSON values that say which images they are: name and digest of the data set.
+    """
+
+    mean: Tensor
+    moment: Tensor
+    settings: Mapping[str, Any]
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of both tensors."""
+        return digest_json([digest_tensor(self.mean), digest_tensor(self.moment)])
+
+    @property
+    def arrays(self) -> tuple[Tensor, ...]:
+        """Both tensors."""
+        return self.mean, self.moment
+
+    def to_dict(self) -> dict[str, Any]:
+        """The digests of both tensors, as plain JSON values."""
+        return {
+            "mean": digest_tensor(self.mean),
+            "moment": digest_tensor(self.moment),
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> "Reference":
+        """Inverse of `to_dict`, given the tensors by their digests."""
+        return cls(arrays[value["mean"]], arrays[value["moment"]], value["settings"])
+
+
+def reference_of(features: Tensor, settings: Mapping[str, Any]) -> Reference:
+    """Mean and second moment of n × d image embeddings, each scaled to one first."""
+    rows = unit(features)
+    return Reference(rows.mean(dim=0), rows.T @ rows / len(rows), settings)
+
+
+def scatter_of(features: Tensor, pairs: Sequence[Pair]) -> Tensor | None:
+    """Second moment of unit features around the mean of their pair, d × d float64; None if each stands alone.
+
+    Args:
+        features: n × d image embeddings, any length.
+        pairs: the pair of each.
+    """
+    distinct = tuple(dict.fromkeys(pairs))
+    if len(distinct) == len(pairs):
+        return None
+    number = {pair: place for place, pair in enumerate(distinct)}
+    places = torch.tensor([number[pair] for pair in pairs])
+    scaled = unit(features)
+    sums = scaled.new_zeros(len(distinct), scaled.shape[1]).index_add_(0, places, scaled)
+    counts = torch.bincount(places, minlength=len(distinct)).unsqueeze(1)
+    around = scaled - (sums / counts)[places]
+    return around.T @ around / len(around)
 
 
 def mean_rows(features: Tensor, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], Tensor]:
@@ -94,6 +170,22 @@ def mean_rows(features: Tensor, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...]
     """
     distinct = tuple(dict.fromkeys(pairs))
     scaled = unit(features)
-    places = torch.tensor([distinct.index(pair) for pair in pairs])
+    number = {pair: place for place, pair in enumerate(distinct)}
+    places = torch.tensor([number[pair] for pair in pairs])
     sums = scaled.new_zeros(len(distinct), scaled.shape[1]).index_add_(0, places, scaled)
     return distinct, unit(sums)
+
+
+def prototypes_of(
+    kind: PrototypeKind, features: Tensor, pairs: Sequence[Pair], settings: Mapping[str, Any]
+) -> Prototypes:
+    """Prototypes from images: the unit mean of each pair, and the scatter around the means.
+
+    Args:
+        kind: where the images come from.
+        features: n × d image embeddings, any length.
+        pairs: the pair of each.
+        settings: JSON values that say how they were made.
+    """
+    distinct, rows = mean_rows(features, pairs)
+    return Prototypes(kind, distinct, rows, settings, scatter_of(features, pairs))

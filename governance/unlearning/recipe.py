@@ -35,18 +35,19 @@ class Recipe:
         lambda_forget: λf, weight of a forgotten text, for `redirect` in a space without room.
         forget_room: what is added to λf for each unit of room. Only `redirect`.
         lambda_retain: λr, weight of a retained text; 0 means that none are used.
-        mu: μ, weight of staying near the identity; for `redirect` in units of the mean eigenvalue of the retained texts'
-            Gram matrix. 0 means the limit μ → 0.
+        mu: μ, weight of staying near the identity; for `redirect` in units of the mean eigenvalue of the retained
+            texts' Gram matrix. 0 means the limit μ → 0.
         mu_room: what is added to μ for each unit of room. Only `redirect`.
         anchors: how many of the nearest retained texts an anchor is the mean of. Only `redirect`.
         lambda_image: weight of an image row that is to change; other image rows count 1. Only `redirect`.
         sibling_weight: weight of image rows of the same class in the other domains, since those are the ones that
-            forgetting it in one domain damages. None: 6 for a class known from text, 15 for one known from images.
-            Only `redirect`.
+            forgetting it in one domain damages. None: 4.5 for a text, 15 for a mean of images. Only `redirect`.
         scatter: weight of the scatter of few-shot images around their means. Only `redirect`.
-        mu_image: weight of staying near zero on the image side, in units of the mean eigenvalue. Only `redirect`.
-        overshoot: κ, how many times the lead over the next class is taken away in one domain. None: 2.2 from text, 3.4
-            from images, because images that were not seen respond less than those that were. Only `redirect`.
+        mu_image: weight of staying near zero on the image side, in units of the mean eigenvalue. None: 8 where texts
+            alone stand for images, 4 with images. Only `redirect`.
+        overshoot: κ, how many times its lead over the next class is taken from a class in one domain. None: 2.2 from
+            texts alone, 2.3 with images beside a prompt that names the domain, 3.4 from images alone, because
+            images that were not seen respond less than those that were. Only `redirect`.
         contraction: for a domain in which nothing is retained, how far its logits go to their mean. Only `redirect`.
         shift: and how far, in leads of a class, one retained class is raised for its images. Only `redirect`.
         both_sides: fold an edit into the text tower too, see `composition.compose`.
@@ -66,10 +67,10 @@ class Recipe:
     lambda_image: float = 10.0
     sibling_weight: float | None = None
     scatter: float = 300.0
-    mu_image: float = 6.0
+    mu_image: float | None = None
     overshoot: float | None = None
-    contraction: float = 0.6
-    shift: float = 0.9
+    contraction: float = 0.7
+    shift: float = 0.95
     both_sides: bool = False
     irreversible: bool = False
     synonyms: bool = False

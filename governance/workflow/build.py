@@ -18,7 +18,7 @@ from governance.serving.contents import Identity
 from governance.unlearning.assessment import attacks, overall
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
-from governance.unlearning.composition import Composition, compose
+from governance.unlearning.composition import RECIPE_FORMAT, Block, Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.gates import attacked
 from governance.unlearning.metrics.confusion import confusions
@@ -212,7 +212,7 @@ def build(tools: Tools, plan: Plan) -> Built:
     clip = tools.encoder.model(plan.base)
     folded = fold(clip, composition.projector, composition.text)
     recipe = {
-        "format": 1,
+        "format": RECIPE_FORMAT,
         "active": [
             {
                 "request": member.request,
@@ -249,38 +249,34 @@ def build(tools: Tools, plan: Plan) -> Built:
 
 
 def problem_of(composition: Composition, members: Sequence[Member]) -> dict[str, Any]:
-    """What was solved on each side: whose each forgotten row is, and how strongly each retained one was held.
+    """What was solved on each side: what each block of the factors is, and whose.
 
-    With it an auditor sees that P − I is the sum of one block for each request, and that the factors solve the problem.
+    With it an auditor sees that P − I is the sum of one block for each row of a request, and that the factors solve the
+    problem that the requests pose.
     """
-    text, both = composition.text_side, [m for m in members if m.edit.recipe.both_sides]
+    tower, both = composition.tower, [m for m in members if m.edit.recipe.both_sides]
     return {
-        "image": _side(composition, members),
-        "text": None if text is None else _side(text, both),
+        "image": {"blocks": _blocks(composition.blocks, members)},
+        "text": None if tower is None else {"blocks": _blocks(tower.blocks, both)},
     }
 
 
-def _side(composition: Composition, members: Sequence[Member]) -> dict[str, Any]:
+def _blocks(blocks: Sequence[Block], members: Sequence[Member]) -> list[dict[str, Any]]:
     asking: dict[tuple[str | None, str | None], list[int]] = {}
     for member in members:
         for target in member.targets:
             asking.setdefault((target.label, target.domain), []).append(member.request)
     order = {member.request: place for place, member in enumerate(members)}
-    return {
-        "forgotten": [
-            {
-                "class": row.pair[0],
-                "domain": row.pair[1],
-                "prototypes": row.source,
-                "requests": sorted(
-                    {number for name in covering(*row.pair) for number in asking.get(name, ())},
-                    key=order.__getitem__,
-                ),
-            }
-            for row in composition.forgotten
-        ],
-        "held": composition.held.tolist(),
-    }
+    return [
+        {
+            **block.to_dict(),
+            "requests": sorted(
+                {number for name in covering(*block.pair) for number in asking.get(name, ())},
+                key=order.__getitem__,
+            ),
+        }
+        for block in blocks
+    ]
 
 
 def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any]]:

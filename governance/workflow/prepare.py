@@ -20,7 +20,13 @@ from governance.states import Action
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
-from governance.unlearning.composition import MAX_RESIDUAL, Edit, compose, tolerance
+from governance.unlearning.composition import (
+    MAX_RESIDUAL,
+    RECIPE_FORMAT,
+    Edit,
+    compose,
+    tolerance,
+)
 from governance.unlearning.evaluation import (
     Samples,
     check_targets_measured,
@@ -120,7 +126,7 @@ def prepare(
     composition = compose(task.bank, [edit])
     residual = composition.residual(edit)
     full_recipe = {
-        "format": 1,
+        "format": RECIPE_FORMAT,
         **edit.to_dict(),
         "text_factors": text_factors(composition.text),
         "model_weights": task.base.weights_digest,
@@ -162,8 +168,8 @@ def prepare(
     with tools.ledger.write() as session:
         require(session, actor, "request.prepare")
         request = find_request(session, request_id)
-        for chosen in prototypes:
-            arrays.store(session, chosen.rows)
+        for tensor in edit.arrays:
+            arrays.store(session, tensor)
         arrays.store_text(session, composition.text)
         record = ProjectorRecord(
             request_id=request_id,

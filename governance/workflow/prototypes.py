@@ -11,7 +11,7 @@ from governance.ledger.database import Session
 from governance.ledger.lookup import find_dataset
 from governance.ledger.tables import Dataset
 from governance.unlearning.bank import Pair, PromptBank
-from governance.unlearning.prototypes import PrototypeKind, Prototypes, mean_rows
+from governance.unlearning.prototypes import PrototypeKind, Prototypes, prototypes_of
 from governance.unlearning.targets import Target, covered
 from governance.workflow.tools import Tools
 
@@ -107,8 +107,8 @@ def _synthesised(
     ]
     embedded = tools.encoder.synthesise(base, bank.rows[rows], settings, tools.meter)
     pairs = [bank.pairs[row] for row in rows for _ in range(settings.images)]
-    distinct, means = mean_rows(embedded.flatten(0, 1), pairs)
-    return Prototypes(PrototypeKind.SYNTHESISED, distinct, means, settings.to_dict())
+    kind = PrototypeKind.SYNTHESISED
+    return prototypes_of(kind, embedded.flatten(0, 1), pairs, settings.to_dict())
 
 
 def _few_shot(
@@ -136,7 +136,6 @@ def _few_shot(
     pairs: list[Pair] = [(item.label, item.domain) for item in items]
     subset = Manifest(tuple(items)).digest
     features = tools.encoder.features(base, subset, shots.location, items, tools.meter)
-    distinct, means = mean_rows(features, pairs)
     settings = {
         "dataset": shots.name,
         "dataset_digest": shots.digest,
@@ -144,4 +143,4 @@ def _few_shot(
         "seed": wanted.seed,
         "images": subset,
     }
-    return Prototypes(PrototypeKind.FEW_SHOT, distinct, means, settings)
+    return prototypes_of(PrototypeKind.FEW_SHOT, features, pairs, settings)
