@@ -27,6 +27,7 @@ class DatasetRole(StrEnum):
     EVAL = "eval"
     PROTOTYPES = "prototypes"
     GUARD = "guard"
+    REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def scan(
     location: Path,
     skip_unreadable: bool = False,
     meter: Meter = silent,
+    labelled: bool = True,
 ) -> Manifest:
     """Read every image once, take its digest and make sure that it decodes.
 
@@ -127,6 +129,7 @@ def scan(
             ``class`` and optionally ``domain``, its paths relative to it.
         skip_unreadable: leave images out that cannot be decoded, instead of refusing.
         meter: shows progress.
+        labelled: whether directories name classes; otherwise images may lie anywhere and have no class.
 
     Raises:
         NotFoundError: the place does not exist.
@@ -135,7 +138,11 @@ def scan(
     if not location.exists():
         raise NotFoundError(f"the data set {location} does not exist")
     root = root_of(location)
-    entries = sorted(_csv_entries(location) if location.is_file() else _tree_entries(location))
+    entries = sorted(
+        _csv_entries(location) if location.is_file() else _tree_entries(location, labelled)
+    )
+    if not labelled:
+        entries = [(path, "", "") for path, _, _ in entries]
     if not entries:
         raise InvalidInputError(
             f"{location} holds no images; expected domain/class/*.jpg, class/*.jpg or a CSV of "
@@ -177,8 +184,8 @@ def files(location: Path, items: Sequence[Item]) -> list[tuple[Path, str]]:
     return [(root / item.path, item.digest) for item in items]
 
 
-def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
-    """(path, class, domain or empty) of every image in a directory."""
+def _tree_entries(root: Path, labelled: bool) -> Iterator[tuple[str, str, str]]:
+    """(path, class, domain or empty) of every image in a directory; of unlabelled ones the path alone."""
     depths = set()
     for path in root.rglob("*"):
         relative = path.relative_to(root)
@@ -187,6 +194,9 @@ def _tree_entries(root: Path) -> Iterator[tuple[str, str, str]]:
             continue
         if not _is_text(relative.as_posix()):
             raise InvalidInputError(f"the file name {path!s:.200} is not valid UTF-8; rename it")
+        if not labelled:
+            yield relative.as_posix(), "", ""
+            continue
         depths.add(len(relative.parts))
         if len(depths) > 1 or not depths <= {2, 3}:
             raise InvalidInputError(

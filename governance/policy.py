@@ -100,6 +100,11 @@ LIMITS = {
     "max_relearning": "Share of them that five labelled images may bring back, less the false alarms.",
     "max_probe_auc": "AUC up to which a linear probe on the embedding may tell them apart; 0.5 is guessing.",
     "max_prompts_lost": "Share of the retained prompts that may stop being recognised as themselves (capacity).",
+    "max_turning": "How far images may turn: 1 less the mean cosine of an image before and after.",
+    "max_retained_change": "How much the score of a retained prompt may change for any image (certificate).",
+    "max_inversion": "Share of the forgotten images that inverting the edit may restore, with the factors in hand.",
+    "max_excess": "How far any image may score a forgotten class above its anchor (certificate; classes everywhere).",
+    "max_forget_rise": "How much more of a request a version may recognise than its approved report says.",
 }
 """Every limit, and what it is about."""
 
@@ -108,6 +113,10 @@ _EXAMPLES = {
     "max_paraphrase": 0.3,
     "max_relearning": 0.4,
     "max_probe_auc": 0.9,
+    "max_turning": 0.1,
+    "max_retained_change": 0.3,
+    "max_inversion": 0.5,
+    "max_excess": 0.01,
 }
 """Where the default policy has no limit: what is not measured everywhere, or what a linear edit may not bring down."""
 
@@ -124,6 +133,11 @@ class Gates:
     max_relearning: float | None = None
     max_probe_auc: float | None = None
     max_prompts_lost: float | None = 0.1
+    max_turning: float | None = None
+    max_retained_change: float | None = None
+    max_inversion: float | None = None
+    max_excess: float | None = None
+    max_forget_rise: float | None = 0.1
     scope: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     basis: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 

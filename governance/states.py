@@ -67,6 +67,10 @@ class Basis(StrEnum):
     POLICY = "policy"
 
 
+STATUTORY = frozenset(b for b in Basis if b.value.startswith("gdpr-")) | {Basis.COURT_ORDER}
+"""Grounds on which the law, not the company, asks for forgetting."""
+
+
 TRANSITIONS: dict[tuple[State, Action], State] = {
     (State.FILED, Action.PREPARE): State.PREPARED,
     (State.PREPARED, Action.PREPARE): State.PREPARED,

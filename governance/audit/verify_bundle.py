@@ -1249,12 +1249,18 @@ OWN = {
     "max_paraphrase": "paraphrase",
     "max_relearning": "relearning",
     "max_probe_auc": "probe AUC",
+    "max_inversion": "inversion",
+    "max_excess": "excess over the anchor",
+    "max_forget_rise": "forget accuracy gained since approval",
 }
+IN_VERSIONS = ("max_forget_rise",)
 WHOLE = {
     "max_retain_drop": "retain drop",
     "max_class_drop": "worst class drop",
     "max_guard_drop": "guard drop",
     "max_prompts_lost": "prompts lost",
+    "max_turning": "turning",
+    "max_retained_change": "change of retained prompts",
 }
 SCOPES = ("class", "class-in-domain", "domain")
 Kind = Tuple[List[str], str]
@@ -1305,12 +1311,17 @@ def limit_of(gates: Dict[str, Any], key: str, kind: Optional[Kind]) -> Optional[
 def request_gates(contents: List[Any], gates: Dict[str, Any], kind: Kind) -> List[Dict[str, Any]]:
     """Every report on a preparation, held against the limits of its request."""
     partial = any(content["strength"] < 1 for content in contents)
-    names = WHOLE if partial else {**OWN, **WHOLE}
+    own = {key: name for key, name in OWN.items() if key not in IN_VERSIONS}
+    names = WHOLE if partial else {**own, **WHOLE}
     limits = {key: limit_of(gates, key, kind) for key in names}
     measured = []
     for content in contents:
         after = content["after"]["forget_accuracy"]
-        rest = {"max_forget_accuracy": after, **attacks(content["assessment"]["after"])}
+        rest = {
+            "max_forget_accuracy": after,
+            "max_excess": worst(content, "forgotten", "excess"),
+            **attacks(content["assessment"]["after"]),
+        }
         measured.append((content["dataset"]["name"], {**costs(content), **rest}))
     return held(limits, names, measured, None)
 
@@ -1329,7 +1340,17 @@ def version_gates(
             continue
         limits = {key: limit_of(gates, key, kind) for key in OWN}
         measured = [
-            (place, {"max_forget_accuracy": entry["after"], **attacks(entry.get("attacks") or {})})
+            (
+                place,
+                {
+                    "max_forget_accuracy": entry["after"],
+                    "max_forget_rise": None
+                    if entry.get("approved") is None
+                    else entry["after"] - entry["approved"],
+                    "max_excess": entry.get("excess"),
+                    **attacks(entry.get("attacks") or {}),
+                },
+            )
             for place, entry in entries
         ]
         made += held(limits, OWN, measured, request)
@@ -1382,12 +1403,20 @@ def costs(content: Any) -> Dict[str, Any]:
         "max_class_drop": max((kept[label] - keeps[label] for label in kept), default=None),
         "max_guard_drop": max(guards, default=None),
         "max_prompts_lost": content["capacity"]["lost"],
+        "max_turning": content.get("turning"),
+        "max_retained_change": worst(content, "retained", "change"),
     }
+
+
+def worst(content: Any, part: str, figure: str) -> Optional[float]:
+    """The worst value of a figure of a report's certificate, if there is one."""
+    found = (content.get("certificate") or {}).get(part)
+    return None if found is None else float(found[figure]["worst"])
 
 
 def attacks(view: Any) -> Dict[str, Any]:
     """What attacks find; of those with five labelled images the strongest counts, less its false alarms."""
-    words, probe = view.get("paraphrase"), view.get("probe_auc")
+    words, probe, inverted = (view.get(name) for name in ("paraphrase", "probe_auc", "inversion"))
     gains = [
         a["recovered"] - a["false_alarms"] for a in view.get("relearning") or [] if a["shots"] == 5
     ]
@@ -1395,6 +1424,9 @@ def attacks(view: Any) -> Dict[str, Any]:
         "max_paraphrase": None if words is None else words["max"]["value"],
         "max_relearning": max(gains, default=None),
         "max_probe_auc": None if probe is None else probe["value"],
+        "max_inversion": None
+        if inverted is None
+        else max(inverted["plain"]["value"], inverted["informed"]["value"]),
     }
 
 

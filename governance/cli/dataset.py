@@ -17,8 +17,10 @@ def dataset() -> None:
 @click.argument("name")
 @click.argument("location", type=click.Path(path_type=Path))
 @click.option(
-    "--role", type=click.Choice(["eval", "prototypes", "guard"]), default="eval", show_default=True,
-    help="To measure with; prototypes never score; guard: classes that no label space names, measured with every edit.",
+    "--role", type=click.Choice(["eval", "prototypes", "guard", "reference"]), default="eval",
+    show_default=True,
+    help="To measure with; prototypes never score; guard: classes that no label space names, measured with every edit; "
+    "reference: unlabelled images, of which edits use the mean and the second moment only.",
 )  # fmt: skip
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded.")
 @common
@@ -29,7 +31,8 @@ def add(
     """Record the images at LOCATION as data set NAME.
 
     LOCATION is a directory domain/class/*.jpg or class/*.jpg, or a CSV file with the columns path, class and
-    optionally domain. The images stay where they are; their digests are recorded.
+    optionally domain; images of the role reference may lie anywhere in it. The images stay where they are; their
+    digests are recorded.
     """
     from governance.datasets import DatasetRole
     from governance.workflow import datasets

@@ -6,26 +6,38 @@ import click
 
 from governance.cli.context import NUMBER, Invocation, common, dataset_option, pass_invocation
 from governance.cli.show import print_gates, print_report, request_of
-from governance.reports.words import describe_capacity, describe_prototypes
+from governance.reports.words import (
+    describe_capacity,
+    describe_certificate,
+    describe_prototypes,
+    describe_reference,
+    describe_reversal,
+)
 from governance.unlearning.recipe import HYPERPARAMETERS, REDIRECT_ONLY, Method, default_of
 
 _METHODS = [method.value for method in Method]
 _KINDS = ["text", "synthesised", "few-shot"]
 _MEANINGS = {
-    "lambda_forget": "Weight of forgotten rows",
+    "lambda_forget": "Weight of forgotten rows; for redirect in a space without room",
+    "forget_room": "Added to it for each unit of room, the dimensions for each forgotten class",
     "lambda_retain": "Weight of retained rows",
-    "mu": "Weight of changing little",
-    "overshoot": "How many times the way to its anchor a class in one domain goes",
+    "mu": "Weight of changing little; for redirect in units of the retained texts' mean eigenvalue",
+    "mu_room": "Added to it for each unit of room",
+    "anchors": "How many of the nearest retained texts take the place of a forgotten one",
+    "lambda_image": "Weight of the image rows that are to change",
     "sibling_weight": "How much more the same class in other domains is held",
-    "margin": "Share of its zero-shot margin that every retained prompt keeps",
-    "contraction": "How far the classes of a whole domain go to their mean",
-    "shift": "How far they go together towards one retained class",
+    "scatter": "Weight of the scatter of few-shot images",
+    "mu_image": "Weight of changing little, on the image side",
+    "overshoot": "How many times its lead over the next class is taken from a class in one domain",
+    "contraction": "How far the scores of a whole domain go to their mean",
+    "shift": "How far, in leads of a class, one retained class is raised for a whole domain",
 }
 
 
 def _defaults(name: str) -> str:
     if name in REDIRECT_ONLY:
-        return f"redirect {default_of(Method.REDIRECT, name):g}"
+        value = default_of(Method.REDIRECT, name)
+        return f"redirect {'by what the fit sees' if value is None else f'{value:g}'}"
     return ", ".join(f"{method.value} {default_of(method, name):g}" for method in Method)
 
 
@@ -46,6 +58,19 @@ def _hyperparameters(command: Any) -> Any:
 @click.option(
     "--strength", type=float, default=1.0, show_default=True, help="How far, above 0 and at most 1."
 )
+@click.option(
+    "--irreversible/--reversible", default=None,
+    help="Null what is forgotten everywhere exactly, so that the edit has no inverse (default: for statutory bases, if "
+    "the limits of the policy allow it; only redirect at full strength).",
+)  # fmt: skip
+@click.option(
+    "--with-synonyms", "synonyms", is_flag=True,
+    help="Move the label file's synonyms of a forgotten class too; that widens what is forgotten.",
+)  # fmt: skip
+@click.option(
+    "--reference", metavar="NAME",
+    help="Data set of unlabelled images with the role reference, if there are several.",
+)  # fmt: skip
 @click.option(
     "--both-sides", is_flag=True,
     help="Edit the text tower too, for image embeddings stored before; meant for a class everywhere.",
@@ -80,6 +105,9 @@ def prepare(
     number: int,
     method: str,
     strength: float,
+    irreversible: bool | None,
+    synonyms: bool,
+    reference: str | None,
     both_sides: bool,
     kinds: tuple[str, ...],
     prototype_dataset: str | None,
@@ -98,19 +126,22 @@ def prepare(
     _check_used(kinds, ("few-shot",), {"--prototype-dataset": prototype_dataset, "--shots": shots})
     _check_used(kinds, ("synthesised",), {"--budget": budget})
     _check_used(kinds, ("few-shot", "synthesised"), {"--seed": seed})
-    recipe = Recipe.of(method, strength, both_sides, **hyperparameters)
+    recipe = Recipe.of(
+        method, strength, both_sides, bool(irreversible), synonyms, **hyperparameters
+    )
     given: dict[str, Any] = {
         "dataset": prototype_dataset,
         "shots": shots,
         "steps": budget,
         "seed": seed,
+        "reference": reference,
     }
     wanted = Wanted(
         tuple(PrototypeKind(kind) for kind in dict.fromkeys(kinds)),
         **{name: value for name, value in given.items() if value is not None},
     )
     _, report_id = preparing.prepare(
-        invocation.tools, invocation.acting, number, dataset, recipe, wanted
+        invocation.tools, invocation.acting, number, dataset, recipe, wanted, irreversible is None
     )
     _print_measured(invocation, number, report_id, f"Prepared request {number}")
 
@@ -155,7 +186,12 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
         )
         click.echo(f"projector {projector['digest']}")
         click.echo(f"fitted on {describe_prototypes(projector['recipe']['prototypes'])}")
+        if projector["recipe"].get("reference"):
+            click.echo(describe_reference(projector["recipe"]["reference"]))
+        click.echo(describe_reversal(settings))
         click.echo(describe_capacity(used))
+        for line in describe_certificate(report):
+            click.echo(line)
         print_report(report)
         print_gates(gates, report["strength"])
 

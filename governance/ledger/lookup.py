@@ -206,6 +206,7 @@ _USES = {
     DatasetRole.EVAL: ("evaluate on", "--dataset"),
     DatasetRole.PROTOTYPES: ("make prototypes from", "--prototype-dataset"),
     DatasetRole.GUARD: ("guard", "--guard"),
+    DatasetRole.REFERENCE: ("take as a reference", "--reference"),
 }
 
 

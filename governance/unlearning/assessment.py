@@ -22,6 +22,7 @@ from governance.unlearning.evaluation import (
 from governance.unlearning.intervals import wilson
 from governance.unlearning.metrics.control import random_control
 from governance.unlearning.metrics.inference import Auc, probe
+from governance.unlearning.metrics.inversion import invert
 from governance.unlearning.metrics.paraphrase import mean_case, reword, worst_case
 from governance.unlearning.metrics.relearning import Attack, relearn
 from governance.unlearning.metrics.retrieval import image_ranks, recall, text_ranks
@@ -33,6 +34,7 @@ from governance.unlearning.metrics.scores import (
     linear_cka,
     probabilities,
     representation_score,
+    turning,
 )
 from governance.unlearning.projector import Projector, identity
 from governance.unlearning.targets import Target
@@ -121,6 +123,7 @@ def assess(
         features = original if name == "before" else view_features(samples, edit)
         result[name] = _view(view, original, features, found, base)
         result[name]["drift"] = _drift(cohort, view, original, features)
+        result[name]["inversion"] = _inversion(cohort, original, edit)
     rounded: dict[str, Any] = _rounded(result)
     return rounded
 
@@ -161,6 +164,7 @@ def overall(
             **_representation(cohort, original, features),
             "neighbours": _share(after.plain, cohort.beside),
             "drift": _drift(cohort, reread, original, features),
+            "turning": turning(original, features),
         }
     )
     return figures
@@ -185,7 +189,7 @@ def attacks(
         edited: prompts of the version, if its text tower is edited too.
 
     Returns:
-        ``paraphrase``, ``relearning`` and ``probe_auc``, as in a view of `assess`.
+        ``paraphrase``, ``relearning``, ``probe_auc`` and ``inversion``, as in a view of `assess`.
     """
     cohort = gather(samples, bank, targets, logit_scale, Protocol())
     reread = cohort if edited is None else replace(cohort, bank=edited)
@@ -195,6 +199,9 @@ def attacks(
             "paraphrase": _paraphrase(reread, features),
             "relearning": _relearning(reread, features),
             "probe_auc": _probe(reread, features),
+            "inversion": _inversion(
+                cohort, view_features(samples, identity(bank.dimension)), projector
+            ),
         }
     )
     return found
@@ -225,6 +232,7 @@ def _view(
         "probe_auc": _probe(cohort, features),
         "membership_auc": _membership(cohort, features),
         **_representation(cohort, original, features),
+        "turning": turning(original, features),
     }
 
 
@@ -384,6 +392,25 @@ def _auc(found: Auc | None) -> dict[str, Any] | None:
         "high": high,
         "positives": found.positives,
         "negatives": found.negatives,
+    }
+
+
+def _inversion(cohort: Cohort, original: Tensor, edit: Projector) -> dict[str, Any] | None:
+    """What inverting the edit restores of the forgotten images; None for an edit that does nothing."""
+    if not edit.rank:
+        return None
+    moment = original.double().T @ original.double() / len(original)
+    chosen = cohort.some(cohort.forget)
+    found = invert(original[chosen], edit, moment)
+    texts, truth = cohort.bank.plain_scores, cohort.truth[chosen]
+
+    def share(rows: Tensor) -> dict[str, Any]:
+        return _interval(int(((rows @ texts.T).argmax(dim=1) == truth).sum()), len(truth))
+
+    return {
+        "plain": share(found.plain),
+        "informed": share(found.informed),
+        "smallest_singular_values": list(found.smallest),
     }
 
 

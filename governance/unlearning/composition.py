@@ -28,8 +28,8 @@ from governance.unlearning.texts import TextSide, fit_texts
 RECIPE_FORMAT = 2
 """Form of the recipes of projectors and versions; format 1 was fitted on the image side only."""
 
-RESIDUAL_FLOOR = 0.5
-"""Smallest tolerance that is recorded: among hundreds of requests each has less room, but goes half of its way."""
+RESIDUAL_FLOOR = 0.6
+"""Smallest tolerance that is recorded: among hundreds of requests each has less room and goes less far."""
 
 MAX_RESIDUAL = 0.9
 """An edit that leaves more than this undone does nothing worth approving, and could not be guarded."""
@@ -215,8 +215,7 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
     found = fates(bank, owners)
     stacked = {chosen.identity: chosen for edit in edits for chosen in edit.prototypes}
     visual = [stacked[source] for source in sorted(stacked)]
-    references = {e.reference.identity: e.reference for e in edits if e.reference is not None}
-    reference = references[min(references)] if references else None
+    reference = reference_of(edits)
     rows = _fit_rows(bank, owners, visual, edits)
     images = fit_images(bank, owners, found, visual, reference)
     texts = fit_texts(bank, owners, found)
@@ -241,6 +240,12 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
         texts,
         _tower(bank, [edit for edit in edits if edit.recipe.both_sides]),
     )
+
+
+def reference_of(edits: Sequence[Edit]) -> Reference | None:
+    """The unlabelled images that a composition uses: of several the first by identity, whatever the order."""
+    found = {e.reference.identity: e.reference for e in edits if e.reference is not None}
+    return found[min(found)] if found else None
 
 
 def _fit_rows(

@@ -22,6 +22,8 @@ WHOLE = {
     "max_class_drop": "worst class drop",
     "max_guard_drop": "guard drop",
     "max_prompts_lost": "prompts lost",
+    "max_turning": "turning",
+    "max_retained_change": "change of retained prompts",
 }
 """Limits on what an edit costs, and the names of their gates."""
 
@@ -30,10 +32,16 @@ OWN = {
     "max_paraphrase": "paraphrase",
     "max_relearning": "relearning",
     "max_probe_auc": "probe AUC",
+    "max_inversion": "inversion",
+    "max_excess": "excess over the anchor",
+    "max_forget_rise": "forget accuracy gained since approval",
 }
 """Limits on what is left of one request; a partial strength is meant to leave a rest and is not held to them."""
 
-ATTACKS = ("max_paraphrase", "max_relearning", "max_probe_auc")
+IN_VERSIONS = ("max_forget_rise",)
+"""Limits on what other requests do to one, which only a version shows."""
+
+ATTACKS = ("max_paraphrase", "max_relearning", "max_probe_auc", "max_inversion")
 """Those of them that a version is measured on only if the policy asks for it."""
 
 NEEDS = {
@@ -45,6 +53,11 @@ NEEDS = {
     "paraphrase": "synonyms or held-out templates in the model's label file",
     "relearning": "more than five images of what is forgotten",
     "probe AUC": "at least five images of what is forgotten and of what is kept",
+    "turning": "a newer preparation",
+    "change of retained prompts": "a newer preparation, of a scope that leaves some classes alone",
+    "inversion": "a newer preparation",
+    "excess over the anchor": "a class that is forgotten everywhere by the method redirect, prepared anew",
+    "forget accuracy gained since approval": "the data set on which the request was approved",
 }
 """What it takes to measure a figure."""
 
@@ -116,7 +129,8 @@ def request_gates(reports: Sequence[Content], rules: Gates, kind: Kind) -> list[
         kind: of the request.
     """
     partial = any(content["strength"] < 1 for content in reports)
-    names = WHOLE if partial else {**OWN, **WHOLE}
+    own = {key: name for key, name in OWN.items() if key not in IN_VERSIONS}
+    names = WHOLE if partial else {**own, **WHOLE}
     limits = {key: rules.limit(key, *kind) for key in names}
     return _held(limits, names, [(_place(c), _costs(c) | _rest(c)) for c in reports], None)
 
@@ -203,7 +217,15 @@ def _costs(content: Content) -> dict[str, float | None]:
             default=None,
         ),
         "max_prompts_lost": content["capacity"]["lost"],
+        "max_turning": content.get("turning"),
+        "max_retained_change": _worst(content, "retained", "change"),
     }
+
+
+def _worst(content: Content, part: str, figure: str) -> float | None:
+    """The worst value of a figure of the certificate, if there is one."""
+    found = (content.get("certificate") or {}).get(part)
+    return None if found is None else float(found[figure]["worst"])
 
 
 def _drop(before: float | None, after: float | None) -> float | None:
@@ -215,21 +237,32 @@ def _rest(content: Content) -> dict[str, float | None]:
     """What is left of a request that was measured alone."""
     return {
         "max_forget_accuracy": content["after"]["forget_accuracy"],
+        "max_excess": _worst(content, "forgotten", "excess"),
         **_found(content["assessment"]["after"]),
     }
 
 
 def _left(entry: Content) -> dict[str, float | None]:
     """What is left of a request in a version."""
-    return {"max_forget_accuracy": entry["after"], **_found(entry.get("attacks") or {})}
+    approved = entry.get("approved")
+    return {
+        "max_forget_accuracy": entry["after"],
+        "max_forget_rise": None if approved is None else entry["after"] - approved,
+        "max_excess": entry.get("excess"),
+        **_found(entry.get("attacks") or {}),
+    }
 
 
 def _found(view: Content) -> dict[str, float | None]:
     """What attacks find."""
     words, probe = view.get("paraphrase"), view.get("probe_auc")
+    inverted = view.get("inversion")
     attack = strongest(view.get("relearning") or ())
     return {
         "max_paraphrase": None if words is None else words["max"]["value"],
         "max_relearning": None if attack is None else attack["recovered"] - attack["false_alarms"],
         "max_probe_auc": None if probe is None else probe["value"],
+        "max_inversion": None
+        if inverted is None
+        else max(inverted["plain"]["value"], inverted["informed"]["value"]),
     }

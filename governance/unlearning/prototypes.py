@@ -133,7 +133,7 @@ class Reference:
         return cls(arrays[value["mean"]], arrays[value["moment"]], value["settings"])
 
 
-def reference_of(features: Tensor, settings: Mapping[str, Any]) -> Reference:
+def measure_reference(features: Tensor, settings: Mapping[str, Any]) -> Reference:
     """Mean and second moment of n × d image embeddings, each scaled to one first."""
     rows = unit(features)
     return Reference(rows.mean(dim=0), rows.T @ rows / len(rows), settings)

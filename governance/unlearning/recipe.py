@@ -51,8 +51,8 @@ class Recipe:
         contraction: for a domain in which nothing is retained, how far its logits go to their mean. Only `redirect`.
         shift: and how far, in leads of a class, one retained class is raised for its images. Only `redirect`.
         both_sides: fold an edit into the text tower too, see `composition.compose`.
-        irreversible: remove what is forgotten everywhere exactly, whatever the room, so that P is singular. Only
-            `redirect`.
+        irreversible: null the texts that name no domain of what is forgotten everywhere exactly, whatever the room, so
+            that P is singular. Only `redirect`.
         synonyms: move the label file's synonyms of a forgotten class like the class itself. Only `redirect`.
     """
 
@@ -110,7 +110,7 @@ class Recipe:
         both_sides: bool = False,
         irreversible: bool = False,
         synonyms: bool = False,
-        **values: float | None,
+        **values: Any,
     ) -> "Recipe":
         """Defaults of `method`, with the given hyperparameters where they are not None.
 

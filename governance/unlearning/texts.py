@@ -24,7 +24,15 @@ from governance.unlearning.bank import Pair, PromptBank
 from governance.unlearning.recipe import Recipe
 
 EXACT = 1e9
-"""λf of an irreversible edit, relative to λr: nothing that float64 or half precision could bring back is left."""
+"""λf of the texts that an irreversible edit nulls: nothing that float64 or half precision could bring back is left.
+
+They are those that name no domain: one dimension a class is lost for good. The others, nearly parallel, keep their
+weight.
+"""
+
+IRREVERSIBLE_RIDGE = 3.0
+"""μ of an irreversible edit is so many times as large: the nearer the nulled directions are to the texts' differences
+themselves, the less of them can be read off what is left."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,10 @@ def _problem(
     room = bank.dimension / classes
     weights = torch.tensor(
         [
-            EXACT if r.irreversible else r.lambda_forget + r.forget_room * room
-            for r in (text.recipe for text in texts)
+            EXACT
+            if text.recipe.irreversible and text.pair[1] is None
+            else text.recipe.lambda_forget + text.recipe.forget_room * room
+            for text in texts
         ],
         dtype=torch.float64,
     )
@@ -154,33 +164,25 @@ def _problem(
     recipes = [text.recipe for text in texts]
     normal = max(r.lambda_retain for r in recipes) * (kept.T @ kept)
     ridge = min(r.mu + r.mu_room * room for r in recipes)
+    if any(r.irreversible for r in recipes):
+        ridge *= IRREVERSIBLE_RIDGE
     normal.diagonal().add_(ridge * max(1, len(kept)) / bank.dimension)
     return weights, normal
 
 
 def _solve(u: Tensor, weights: Tensor, normal: Tensor) -> tuple[Tensor, float]:
-    """B, k × d, and a condition number: by k × k or d × d, whichever is smaller."""
-    if len(u) <= u.shape[1]:
-        factor = _cholesky(normal)
-        dual = torch.cholesky_solve(u.T, factor).T
+    """B, k × d, and a condition number: by k × k, or by d × d where that is smaller and exact enough."""
+    if len(u) <= u.shape[1] or bool((weights >= EXACT).any()):
+        dual = torch.cholesky_solve(u.T, _cholesky(normal)).T
         inner = u @ dual.T
         inner.diagonal().add_(1 / weights)
-        # Prompts of one class are nearly parallel, and removed exactly they may be so to the last digit.
-        values, vectors = torch.linalg.eigh((inner + inner.T) / 2)
-        usable = values > 1e-13 * values[-1]
-        scaled = vectors[:, usable] / values[usable]
-        eigenvalues = torch.linalg.eigvalsh(normal)
-        b = scaled @ (vectors[:, usable].T @ dual)
-        return b.contiguous(), float(eigenvalues[-1] / eigenvalues[0])
-    if bool((weights >= EXACT).any()):
-        raise InvalidInputError(
-            f"{len(u)} texts cannot be removed irreversibly from {u.shape[1]} dimensions; leave out "
-            "--irreversible"
-        )
-    whole = normal + (u.T * weights) @ u
-    b = torch.cholesky_solve(u.T * weights, _cholesky(whole)).T.contiguous()
-    eigenvalues = torch.linalg.eigvalsh(whole)
-    return b, float(eigenvalues[-1] / eigenvalues[0])
+        b = torch.cholesky_solve(dual, _cholesky((inner + inner.T) / 2))
+        solved = normal
+    else:
+        solved = normal + (u.T * weights) @ u
+        b = torch.cholesky_solve(u.T * weights, _cholesky(solved)).T
+    eigenvalues = torch.linalg.eigvalsh(solved)
+    return b.contiguous(), float(eigenvalues[-1] / eigenvalues[0])
 
 
 def _cholesky(matrix: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Building a version in memory: compose the active set, guard it, fold it, measure it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +18,19 @@ from governance.serving.contents import Identity
 from governance.unlearning.assessment import attacks, overall
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
-from governance.unlearning.composition import RECIPE_FORMAT, Block, Composition, compose
+from governance.unlearning.composition import RECIPE_FORMAT, Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.gates import attacked
 from governance.unlearning.metrics.confusion import confusions
-from governance.unlearning.projector import Projector
-from governance.unlearning.targets import covering
 from governance.workflow.aliases import served_number
 from governance.workflow.measure import (
     FORMAT,
     EvalSet,
     Member,
+    Solved,
     embed,
     measure_guards,
+    problem_of,
     read_eval_set,
     read_guards,
     read_member,
@@ -204,7 +204,9 @@ def build(tools: Tools, plan: Plan) -> Built:
     """Compose, guard against resurrection, fold and certify, evaluate."""
     from governance.clip.fold import fold
 
-    composition = compose(plan.bank, [member.edit for member in plan.members])
+    edits = [member.edit for member in plan.members]
+    composition = compose(plan.bank, edits)
+    solved = Solved.of(composition, edits)
     targets = [target for member in plan.members for target in member.targets]
     used = capacity(plan.bank, targets, composition.projector)
     check_capacity(used)
@@ -221,7 +223,7 @@ def build(tools: Tools, plan: Plan) -> Built:
             }
             for member in plan.members
         ],
-        "problem": problem_of(composition, plan.members),
+        "problem": problem_of(composition, [(m.request, m.edit) for m in plan.members]),
         "residuals": residuals,
         "probe_error": folded.error,
         "config": {section: dict(changes) for section, changes in folded.config.items()},
@@ -241,42 +243,8 @@ def build(tools: Tools, plan: Plan) -> Built:
             text_digests(recipe),
         ),
         recipe=recipe,
-        reports=[
-            (d, measure(tools, plan, composition.projector, d, composition.text, used))
-            for d in plan.datasets
-        ],
+        reports=[(d, measure(tools, plan, solved, d, used)) for d in plan.datasets],
     )
-
-
-def problem_of(composition: Composition, members: Sequence[Member]) -> dict[str, Any]:
-    """What was solved on each side: what each block of the factors is, and whose.
-
-    With it an auditor sees that P − I is the sum of one block for each row of a request, and that the factors solve the
-    problem that the requests pose.
-    """
-    tower, both = composition.tower, [m for m in members if m.edit.recipe.both_sides]
-    return {
-        "image": {"blocks": _blocks(composition.blocks, members)},
-        "text": None if tower is None else {"blocks": _blocks(tower.blocks, both)},
-    }
-
-
-def _blocks(blocks: Sequence[Block], members: Sequence[Member]) -> list[dict[str, Any]]:
-    asking: dict[tuple[str | None, str | None], list[int]] = {}
-    for member in members:
-        for target in member.targets:
-            asking.setdefault((target.label, target.domain), []).append(member.request)
-    order = {member.request: place for place, member in enumerate(members)}
-    return [
-        {
-            **block.to_dict(),
-            "requests": sorted(
-                {number for name in covering(*block.pair) for number in asking.get(name, ())},
-                key=order.__getitem__,
-            ),
-        }
-        for block in blocks
-    ]
 
 
 def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any]]:
@@ -303,9 +271,8 @@ def _check_residuals(plan: Plan, composition: Composition) -> list[dict[str, Any
 def measure(
     tools: Tools,
     subject: Measured,
-    projector: Projector,
+    solved: Solved,
     dataset: EvalSet,
-    text: Projector | None,
     used: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Content of a version's report: the unedited model, the version, and each request on its own images.
@@ -313,11 +280,12 @@ def measure(
     Args:
         tools: models and their cache.
         subject: the version.
-        projector: its matrix.
+        solved: its edit.
         dataset: where it is measured.
-        text: its matrix of the text features, None if only images are edited.
         used: its capacity report, if it is known already.
     """
+    projector, text = solved.projector, solved.text
+    promised = solved.certificate(subject.bank)
     edited = subject.bank.edited(text)
     samples = embed(tools, subject.base, dataset)
     before = predict(samples, subject.bank, None)
@@ -339,6 +307,8 @@ def measure(
                     "active": active,
                     "before": was.value,
                     "after": now_.value,
+                    "approved": member.approved.get(dataset.id) if active else None,
+                    "excess": _excess(promised, member) if active else None,
                     "counts": {"before": was.to_dict(), "after": now_.to_dict()},
                     "confusion": confusions(
                         samples, subject.bank.labels.classes, (before, after), member.targets
@@ -355,6 +325,9 @@ def measure(
                     else None,
                 }
             )
+    together = overall(
+        samples, subject.bank, targets, projector, subject.logit_scale, (before, after), edited
+    )
     return {
         "kind": "version",
         "format": FORMAT,
@@ -366,9 +339,16 @@ def measure(
         "requests": requests,
         "before": summarise(samples, before, targets),
         "after": summarise(samples, after, targets),
-        "overall": overall(
-            samples, subject.bank, targets, projector, subject.logit_scale, (before, after), edited
-        ),
+        "overall": together,
+        "turning": None if together is None else together["turning"],
+        "certificate": promised,
         "guard": measure_guards(tools, subject.base, subject.bank, subject.guards, projector, text),
         "capacity": used or capacity(subject.bank, targets, projector),
     }
+
+
+def _excess(promised: Mapping[str, Any], member: Member) -> float | None:
+    """Worst excess of the classes that a request forgets everywhere, None if there is none."""
+    classes = promised["classes"]
+    mine = [t.label for t in member.targets if t.domain is None and t.label in classes]
+    return max((classes[label]["excess"] for label in mine), default=None)

@@ -36,7 +36,7 @@ def add(
     with ledger.read() as session:
         require(session, actor, "dataset.add")
         check_free(session, Dataset, "data set", name)
-    manifest = scan(location, skip_unreadable, meter)
+    manifest = scan(location, skip_unreadable, meter, role is not DatasetRole.REFERENCE)
     with ledger.write() as session:
         require(session, actor, "dataset.add")
         check_free(session, Dataset, "data set", name)

@@ -1,7 +1,7 @@
 """Preparing a request: fit its projector, measure before and after, and record both."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from governance.clip.encoder import BaseModel
@@ -11,18 +11,22 @@ from governance.ledger import arrays
 from governance.ledger.database import Session
 from governance.ledger.facts import projector_facts, report_facts
 from governance.ledger.identity import named_sides, projector_digest
+from governance.ledger.judgement import kind_of
 from governance.ledger.lookup import active_requests, find_dataset, find_request
+from governance.ledger.rules import current
 from governance.ledger.tables import Model, ProjectorRecord, Request
 from governance.ledger.types import now
+from governance.policy import Gates
 from governance.registry import Artifacts
 from governance.serving.contents import factor_tensors
-from governance.states import Action
+from governance.states import STATUTORY, Action
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.capacity import capacity, check_capacity
 from governance.unlearning.composition import (
     MAX_RESIDUAL,
     RECIPE_FORMAT,
+    Composition,
     Edit,
     compose,
     tolerance,
@@ -34,8 +38,8 @@ from governance.unlearning.evaluation import (
     predict,
     summarise,
 )
+from governance.unlearning.gates import Content, Kind, failed, request_gates
 from governance.unlearning.metrics.confusion import confusions, taker_share
-from governance.unlearning.projector import Projector
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.unlearning.verdict import verdict
@@ -43,8 +47,11 @@ from governance.workflow.measure import (
     FORMAT,
     EvalSet,
     Member,
+    Solved,
+    certified_images,
     embed,
     measure_guards,
+    problem_of,
     read_eval_set,
     read_guards,
     read_members,
@@ -52,7 +59,13 @@ from governance.workflow.measure import (
     text_factors,
 )
 from governance.workflow.models import base_model, check_text_side
-from governance.workflow.prototypes import Wanted, make_prototypes, read_shots
+from governance.workflow.prototypes import (
+    Wanted,
+    make_prototypes,
+    make_reference,
+    read_reference,
+    read_shots,
+)
 from governance.workflow.refusals import recorded
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance, check_action, require
@@ -87,6 +100,25 @@ class Task:
     guards: list[EvalSet]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A projector that was fitted and measured, not recorded yet.
+
+    Attributes:
+        edit: what was asked for.
+        composition: what was solved.
+        recipe: of the record.
+        digest: of the record.
+        content: of the report.
+    """
+
+    edit: Edit
+    composition: Composition
+    recipe: dict[str, Any]
+    digest: str
+    content: dict[str, Any]
+
+
 @recorded("prepare", "request", "request_id")
 def prepare(
     tools: Tools,
@@ -95,6 +127,7 @@ def prepare(
     dataset: str | None,
     recipe: Recipe,
     wanted: Wanted = TEXT_ONLY,
+    decide: bool = False,
 ) -> tuple[int, int]:
     """Fit the request's projector and evaluate it; a former approval is void from then on.
 
@@ -105,6 +138,8 @@ def prepare(
         dataset: name of the data set to measure on; None if there is only one.
         recipe: method and hyperparameters.
         wanted: prototypes besides the text rows.
+        decide: make the edit irreversible, whatever the recipe says, where the basis is statutory and the limits of the
+            policy allow it.
 
     Returns:
         Ids of the projector and its report.
@@ -119,48 +154,43 @@ def prepare(
         check_action(request, Action.PREPARE)
         task = _read_task(session, request, dataset)
         shots = read_shots(session, wanted, task.dataset.manifest.items)
+        unlabelled = read_reference(session, wanted.reference)
+        gates, kind = current(session)[0].gates, kind_of(request)
     if recipe.both_sides:
         check_text_side(tools, task.base)
     prototypes = make_prototypes(tools, task.base, task.bank, task.targets, wanted, shots)
-    edit = Edit(task.targets, recipe, prototypes)
-    composition = compose(task.bank, [edit])
-    residual = composition.residual(edit)
-    full_recipe = {
-        "format": RECIPE_FORMAT,
-        **edit.to_dict(),
-        "text_factors": text_factors(composition.text),
-        "model_weights": task.base.weights_digest,
-        **task.bank_digests,
-    }
-    if residual > MAX_RESIDUAL:
-        raise InvalidInputError(
-            f"these hyperparameters hardly move the concept ({1 - residual:.0%} of the way); raise "
-            "--lambda-forget, or lower --lambda-retain or --mu"
-        )
-    projector = composition.projector
-    used = capacity(task.bank, task.targets, projector)
-    check_capacity(used)
-    digest = projector_digest(full_recipe, projector.digest)
-    content = measure_request(tools, task, digest, edit, projector, composition.text, used)
-    content["residual"] = residual
+    reference = make_reference(tools, task.base, unlabelled)
+    edit = Edit(task.targets, recipe, prototypes, reference)
+    fitted = None
+    if decide and kind.basis in STATUTORY and _can_be_irreversible(edit):
+        attempt = _fit(tools, task, replace(edit, recipe=replace(recipe, irreversible=True)))
+        if _within(attempt.content, gates, kind):
+            fitted = attempt
+    fitted = fitted or _fit(tools, task, edit)
+    composition, content = fitted.composition, fitted.content
+    projector, residual = composition.projector, content["residual"]
     report_digest = digest_json(content)
     factors = factor_tensors(projector, composition.text)
     run_id = tools.registry.log_run(
         task.model,
-        key=f"prepare {request_id} {digest} {report_digest}",
+        key=f"prepare {request_id} {fitted.digest} {report_digest}",
         name=f"prepare request {request_id}",
         artifacts=Artifacts(
-            params={"request": request_id, "dataset": task.dataset.name, **recipe.to_dict()},
+            params={
+                "request": request_id,
+                "dataset": task.dataset.name,
+                **fitted.edit.recipe.to_dict(),
+            },
             metrics=flat_metrics(content) | {"rank": projector.rank, "residual": residual},
             records={
-                "recipe.json": full_recipe,
+                "recipe.json": fitted.recipe,
                 "report.json": content,
                 "confusion.json": content["confusion"],
             },
             tensors={"factors.safetensors": factors},
             tags={
                 "governance.request": str(request_id),
-                "governance.projector": digest,
+                "governance.projector": fitted.digest,
                 "governance.report": report_digest,
             },
         ),
@@ -168,15 +198,15 @@ def prepare(
     with tools.ledger.write() as session:
         require(session, actor, "request.prepare")
         request = find_request(session, request_id)
-        for tensor in edit.arrays:
+        for tensor in fitted.edit.arrays:
             arrays.store(session, tensor)
         arrays.store_text(session, composition.text)
         record = ProjectorRecord(
             request_id=request_id,
-            recipe=full_recipe,
+            recipe=fitted.recipe,
             factor_a=arrays.store(session, projector.a),
             factor_b=arrays.store(session, projector.b),
-            digest=digest,
+            digest=fitted.digest,
             rank=projector.rank,
             condition=projector.condition,
             tolerance=tolerance(residual),
@@ -202,6 +232,56 @@ def prepare(
         return record.id, report.id
 
 
+def _fit(tools: Tools, task: Task, edit: Edit) -> Prepared:
+    """Solve and measure one edit.
+
+    Raises:
+        RefusedError: the space is too small for it.
+        InvalidInputError: it would hardly do anything.
+    """
+    composition = compose(task.bank, [edit])
+    residual = composition.residual(edit)
+    recipe = {
+        "format": RECIPE_FORMAT,
+        **edit.to_dict(),
+        "problem": problem_of(composition, [(task.request, edit)]),
+        "text_factors": text_factors(composition.text),
+        "model_weights": task.base.weights_digest,
+        **task.bank_digests,
+    }
+    if residual > MAX_RESIDUAL:
+        raise InvalidInputError(
+            f"these hyperparameters hardly move the concept ({1 - residual:.0%} of the way); raise "
+            "--lambda-forget, or lower --lambda-retain or --mu"
+        )
+    used = capacity(task.bank, task.targets, composition.projector)
+    check_capacity(used)
+    digest = projector_digest(recipe, composition.projector.digest)
+    content = measure_request(tools, task, digest, edit, Solved.of(composition, [edit]), used)
+    content["residual"] = residual
+    return Prepared(edit, composition, recipe, digest, content)
+
+
+def _can_be_irreversible(edit: Edit) -> bool:
+    recipe = edit.recipe
+    return (
+        recipe.anchored
+        and recipe.strength == 1
+        and any(target.domain is None for target in edit.targets)
+    )
+
+
+def _within(content: Content, gates: Gates, kind: Kind) -> bool:
+    """Whether an edit keeps within the limits of the policy, alone and together with what is active already."""
+    if failed(request_gates([content], gates, kind)):
+        return False
+    together, limit = content["composed"], gates.limit("max_retain_drop", *kind)
+    before = content["before"]["retain_accuracy"]
+    if together is None or limit is None or before is None or together["retain_accuracy"] is None:
+        return True
+    return float(before - together["retain_accuracy"]) <= limit.value
+
+
 @recorded("evaluate", "request", "request_id")
 def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | None) -> int:
     """Measure the newest projector of a request on another data set; its state stays.
@@ -223,10 +303,9 @@ def evaluate_request(tools: Tools, actor: str, request_id: int, dataset: str | N
             raise InvalidInputError(f"request {request_id} is not prepared")
         edit = arrays.load_edit(session, record)
         digest = record.digest
-        projector = arrays.load_projector(session, record)
-        text = arrays.load_text(session, record)
-    used = capacity(task.bank, task.targets, projector)
-    content = measure_request(tools, task, digest, edit, projector, text, used)
+        solved = Solved.read(session, record, [edit])
+    used = capacity(task.bank, task.targets, solved.projector)
+    content = measure_request(tools, task, digest, edit, solved, used)
     with tools.ledger.write() as session:
         require(session, actor, "request.evaluate")
         request = find_request(session, request_id)
@@ -249,6 +328,12 @@ def flat_metrics(content: dict[str, Any]) -> dict[str, float]:
     for prefix, entry in _confused(content):
         for when in ("before", "after"):
             figures[f"{prefix}taker_share_{when}"] = taker_share(entry[when])
+    figures["turning"] = content["turning"]
+    forgotten, retained = (content["certificate"][part] for part in ("forgotten", "retained"))
+    if forgotten is not None:
+        figures["certificate_excess"] = forgotten["excess"]["worst"]
+    if retained is not None:
+        figures["certificate_change"] = retained["change"]["worst"]
     return {name: value for name, value in figures.items() if value is not None}
 
 
@@ -302,8 +387,7 @@ def measure_request(
     task: Task,
     digest: str,
     edit: Edit,
-    projector: Projector,
-    text: Projector | None,
+    solved: Solved,
     used: dict[str, Any],
 ) -> dict[str, Any]:
     """Content of a request's report: the unedited model, this request alone, and on top of the active set.
@@ -313,10 +397,10 @@ def measure_request(
         task: the request.
         digest: of its projector's record.
         edit: what was solved for.
-        projector: its matrix.
-        text: its matrix of the text features, None if only images are edited.
+        solved: what came out.
         used: its capacity report.
     """
+    projector, text = solved.projector, solved.text
     samples = embed(tools, task.base, task.dataset)
     edited = task.bank.edited(text)
     before, after = predict(samples, task.bank, None), predict(samples, edited, projector)
@@ -340,6 +424,9 @@ def measure_request(
         "composed": _composed(samples, task, edit),
         "guard": measure_guards(tools, task.base, task.bank, task.guards, projector, text),
         "assessment": assessment,
+        "turning": assessment["after"]["turning"],
+        "certificate": solved.certificate(task.bank),
+        "certified_images": certified_images(samples, task.bank, edit.targets, solved),
         "verdict": verdict(assessment, edit.targets, edit.recipe.strength),
         "capacity": used,
     }

@@ -8,10 +8,16 @@ from governance.clip.encoder import BaseModel
 from governance.datasets import DatasetRole, Item, Manifest, choose_shots, pair_words
 from governance.errors import InvalidInputError
 from governance.ledger.database import Session
-from governance.ledger.lookup import find_dataset
+from governance.ledger.lookup import every, find_dataset
 from governance.ledger.tables import Dataset
 from governance.unlearning.bank import Pair, PromptBank
-from governance.unlearning.prototypes import PrototypeKind, Prototypes, prototypes_of
+from governance.unlearning.prototypes import (
+    PrototypeKind,
+    Prototypes,
+    Reference,
+    measure_reference,
+    prototypes_of,
+)
 from governance.unlearning.targets import Target, covered
 from governance.workflow.tools import Tools
 
@@ -26,6 +32,7 @@ class Wanted:
         shots: k, few-shot images of each (class, domain).
         steps: gradient steps for each synthesised image, the budget; None for the default.
         seed: of the draw of images, or of the synthesis.
+        reference: data set of unlabelled images, with that role; None for the only one there is, if there is one.
     """
 
     kinds: tuple[PrototypeKind, ...] = (PrototypeKind.TEXT,)
@@ -33,11 +40,12 @@ class Wanted:
     shots: int = 16
     steps: int | None = None
     seed: int = 0
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
-class ShotSet:
-    """A data set of prototypes read out of the ledger, free of its session."""
+class ImageSet:
+    """A data set that a fit uses, read out of the ledger, free of its session."""
 
     name: str
     digest: str
@@ -45,7 +53,7 @@ class ShotSet:
     items: tuple[Item, ...]
 
 
-def read_shots(session: Session, wanted: Wanted, scored: Sequence[Item]) -> ShotSet | None:
+def read_shots(session: Session, wanted: Wanted, scored: Sequence[Item]) -> ImageSet | None:
     """The data set that few-shot prototypes come from, None if none are wanted.
 
     Args:
@@ -68,7 +76,38 @@ def read_shots(session: Session, wanted: Wanted, scored: Sequence[Item]) -> Shot
             f"{len(shared)} image(s) of the prototypes in {dataset.name!r} are also scored, the first is {path}; an "
             "image must not be in both"
         )
-    return ShotSet(dataset.name, dataset.digest, Path(dataset.location), items)
+    return ImageSet(dataset.name, dataset.digest, Path(dataset.location), items)
+
+
+def read_reference(session: Session, name: str | None) -> ImageSet | None:
+    """The data set of unlabelled images that a fit may use, None without any.
+
+    Raises:
+        NotFoundError: there is no data set of that name.
+        InvalidInputError: it has another role, or there are several and none is named.
+    """
+    if name is None and not any(
+        dataset.role == DatasetRole.REFERENCE for dataset in every(session, Dataset)
+    ):
+        return None
+    dataset: Dataset = find_dataset(session, name, DatasetRole.REFERENCE)
+    items = Manifest.from_json(dataset.manifest).items
+    return ImageSet(dataset.name, dataset.digest, Path(dataset.location), items)
+
+
+def make_reference(tools: Tools, base: BaseModel, images: ImageSet | None) -> Reference | None:
+    """Mean and second moment of unlabelled images; nothing else of them is kept."""
+    if images is None:
+        return None
+    features = tools.encoder.features(
+        base, images.digest, images.location, images.items, tools.meter
+    )
+    settings = {
+        "dataset": images.name,
+        "dataset_digest": images.digest,
+        "images": len(images.items),
+    }
+    return measure_reference(features, settings)
 
 
 def make_prototypes(
@@ -77,7 +116,7 @@ def make_prototypes(
     bank: PromptBank,
     targets: Sequence[Target],
     wanted: Wanted,
-    shots: ShotSet | None,
+    shots: ImageSet | None,
 ) -> tuple[Prototypes, ...]:
     """Make what `wanted` asks for: synthesise, or encode the chosen images.
 
@@ -117,7 +156,7 @@ def _few_shot(
     bank: PromptBank,
     targets: Sequence[Target],
     wanted: Wanted,
-    shots: ShotSet,
+    shots: ImageSet,
 ) -> Prototypes:
     known = set(bank.pairs)
     for item in shots.items:

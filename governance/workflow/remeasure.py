@@ -18,14 +18,24 @@ from governance.reports.leakage import VIEWS
 from governance.unlearning.capacity import capacity
 from governance.unlearning.composition import compose
 from governance.workflow.build import measure, read_measured
-from governance.workflow.measure import FORMAT, EvalSet, Member, read_eval_set, read_member
+from governance.workflow.measure import (
+    FORMAT,
+    EvalSet,
+    Member,
+    Solved,
+    read_eval_set,
+    read_member,
+)
 from governance.workflow.prepare import measure_request, read_task
 from governance.workflow.tools import Tools
 
 LEFT_OUT = ("confusion", "relearning by prototypes in place of texts", "verdict")
 """What a report of the first format lacks, or says of another measurement."""
 
-_SINCE = ("format", "confusion", "verdict", "gallery_size", "scaled")
+_SINCE = (
+    "format", "confusion", "verdict", "gallery_size", "scaled", "turning", "certificate", "inversion", "approved",
+    "excess", "certified_images",
+)  # fmt: skip
 _NUMBER = (int, float)
 
 
@@ -201,10 +211,8 @@ def _of_version(session: Session, version: ModelVersion, report: Report) -> _Job
         frozenset(s["request"] for s in shares if s["attacks"] is not None),
         _guards(session, recorded),
     )
-    projector, text = arrays.load_projector(session, version), arrays.load_text(session, version)
-    return _Job(
-        report.digest, on.name, recorded, lambda tools: measure(tools, subject, projector, on, text)
-    )
+    solved = Solved.read(session, version, [member.edit for member in subject.members])
+    return _Job(report.digest, on.name, recorded, lambda tools: measure(tools, subject, solved, on))
 
 
 def _of_request(
@@ -216,11 +224,11 @@ def _of_request(
     on = read_eval_set(report.dataset)
     task = read_task(session, request, others, on, _guards(session, recorded))
     edit, digest = arrays.load_edit(session, record), record.digest
-    projector, text = arrays.load_projector(session, record), arrays.load_text(session, record)
+    solved = Solved.read(session, record, [edit])
 
     def again(tools: Tools) -> dict[str, Any]:
-        used = capacity(task.bank, task.targets, projector)
-        content = measure_request(tools, task, digest, edit, projector, text, used)
+        used = capacity(task.bank, task.targets, solved.projector)
+        content = measure_request(tools, task, digest, edit, solved, used)
         if "residual" in recorded:
             content["residual"] = compose(task.bank, [edit]).residual(edit)
         return content

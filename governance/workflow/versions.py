@@ -52,7 +52,7 @@ from governance.workflow.departures import (
 )
 from governance.workflow.exports import check_unknown, export_name, version_identity
 from governance.workflow.gates import admit, serving
-from governance.workflow.measure import read_eval_set, read_guards, store_report
+from governance.workflow.measure import Solved, read_eval_set, read_guards, store_report
 from governance.workflow.models import base_model
 from governance.workflow.packages import card_contents, export_card
 from governance.workflow.publish import Outcome, publish
@@ -198,10 +198,9 @@ def evaluate_version(
         version_id, digest = version.id, version.digest
         attacked = attacked_requests(session, [m.request for m in version.members])
         subject = read_measured(session, version, [], attacked, read_guards(session))
-        projector = arrays.load_projector(session, version)
-        text = arrays.load_text(session, version)
+        solved = Solved.read(session, version, [member.edit for member in subject.members])
         on = read_eval_set(find_dataset(session, dataset))
-    content = measure(tools, subject, projector, on, text)
+    content = measure(tools, subject, solved, on)
     with tools.ledger.write() as session:
         require(session, actor, "version.evaluate")
         report = store_report(session, "version", on, content, version_id=version_id)

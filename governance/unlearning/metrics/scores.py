@@ -43,6 +43,16 @@ def alignment(features: Tensor, texts: Tensor, truth: Tensor) -> float:
     return float((features.double() * texts.double()[truth]).sum(dim=1).mean())
 
 
+def turning(before: Tensor, after: Tensor) -> float:
+    """How far an edit turns images: 1 − mean cosine of each image before and after.
+
+    Args:
+        before: n × d, unit length.
+        after: n × d, unit length, the same images.
+    """
+    return 1 - float((before.double() * after.double()).sum(dim=1).mean())
+
+
 def linear_cka(before: Tensor, after: Tensor) -> float:
     """Linear centred kernel alignment (Kornblith et al. 2019): ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖), Frobenius, columns centred.
 
