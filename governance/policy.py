@@ -99,7 +99,7 @@ LIMITS = {
     "max_paraphrase": "Share of the forgotten images that the best other words may find: synonyms, other templates.",
     "max_relearning": "Share of them that five labelled images may bring back, less the false alarms.",
     "max_probe_auc": "AUC up to which a linear probe on the embedding may tell them apart; 0.5 is guessing.",
-    "max_prompts_lost": "Share of the retained prompts that may stop being recognised as themselves (capacity).",
+    "max_prompts_lost": "Share of the retained prompts that may stop finding themselves, as if they were images.",
     "max_turning": "How far images may turn: 1 less the mean cosine of an image before and after.",
     "max_retained_change": "How much the score of a retained prompt may change for any image (certificate).",
     "max_inversion": "Share of the forgotten images that inverting the edit may restore, with the factors in hand.",
@@ -113,6 +113,7 @@ _EXAMPLES = {
     "max_paraphrase": 0.3,
     "max_relearning": 0.4,
     "max_probe_auc": 0.9,
+    "max_prompts_lost": 0.1,
     "max_turning": 0.1,
     "max_retained_change": 0.3,
     "max_inversion": 0.5,
@@ -132,7 +133,7 @@ class Gates:
     max_paraphrase: float | None = None
     max_relearning: float | None = None
     max_probe_auc: float | None = None
-    max_prompts_lost: float | None = 0.1
+    max_prompts_lost: float | None = None
     max_turning: float | None = None
     max_retained_change: float | None = None
     max_inversion: float | None = None

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from governance.audit.certificates import SAMPLED, certificates
 from governance.audit.checkpoints import Checkpoints
 from governance.audit.contents import LOCKED, contents
 from governance.audit.fault import Fault, readable
@@ -127,6 +128,12 @@ def verify(
             faults = _records(session, events, log, signed, checked)
             if locked := checked.pop(LOCKED, 0):
                 unchecked["private texts"] = f"{locked} are encrypted, and the data key is not here"
+            if not faults:  # what is broken elsewhere says nothing about a certificate
+                faults = list(certificates(session, str(log.head), checked))
+            if skipped := checked.pop(SAMPLED, 0):
+                unchecked["certificates"] = (
+                    f"{skipped} were left out; those of a sample were computed again"
+                )
             if signatures:
                 checked["signatures"] = signed.checked
         # 2. The guards that keep facts as they are.

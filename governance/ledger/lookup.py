@@ -355,6 +355,14 @@ def broke_glass(member: VersionMember) -> bool:
     )
 
 
+def report_owners(session: Session) -> list[tuple[int, int | None, int | None]]:
+    """Number of every report with that of its projector or version, in their order."""
+    found = session.execute(
+        select(Report.id, Report.projector_id, Report.version_id).order_by(Report.id)
+    )
+    return [(number, projector, version) for number, projector, version in found]
+
+
 def report_content(session: Session, digest: str) -> str | None:
     """Content of a report by its digest."""
     return session.scalars(select(Report.content).where(Report.digest == digest).limit(1)).first()

@@ -5,10 +5,10 @@ from typing import Any
 
 
 def describe_capacity(used: Mapping[str, Any]) -> str:
-    """What an edit uses of the space, and the damage that text alone predicts."""
+    """What an edit uses of the space, and how many texts no longer find themselves."""
     return (
-        f"rank {used['rank']} of {used['dimension']}, condition {used['condition']:.2g}; predicted from text: "
-        f"{used['lost_rows']} of {used['retained_rows']} retained prompts lost, drift {used['drift']:.3f}"
+        f"rank {used['rank']} of {used['dimension']}, condition {used['condition']:.2g}; {used['lost_rows']} of "
+        f"{used['retained_rows']} retained prompts no longer find themselves"
     )
 
 

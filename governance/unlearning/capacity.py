@@ -1,4 +1,8 @@
-"""How much of the embedding space an edit uses, and what it costs the retained prompts: known before any image."""
+"""How much of the embedding space an edit uses.
+
+What that costs images is said by the certificate (`unlearning/certificate.py`) without any, and measured on the cached
+embeddings. That the texts still find themselves, counted here, says little of images, which lie elsewhere.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,22 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from governance.errors import RefusedError
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.projector import Projector
 from governance.unlearning.targets import Cover, Target
-
-MAX_LOST = 0.1
-"""Largest share of retained prompts that may stop being recognised as themselves."""
 
 
 def capacity(bank: PromptBank, targets: Sequence[Target], projector: Projector) -> dict[str, Any]:
     """Capacity report of an edit.
 
     Returns:
-        ``rank`` used of ``dimension``, ``condition`` number of the fit, and the damage predicted from the text rows
-        alone: ``retained_rows`` that zero-shot classification gets right before the edit, ``lost_rows`` of them
-        afterwards wrong, ``lost`` their share, ``drift`` the mean ‖r P − r‖ of the retained rows.
+        ``rank`` used of ``dimension``, ``condition`` number of the fit, and of the text rows, as if they were images:
+        ``retained_rows`` that zero-shot classification gets right before the edit, ``lost_rows`` of them afterwards
+        wrong, ``lost`` their share, ``drift`` the mean ‖r P − r‖ of the retained rows.
     """
     cover = Cover(targets)
     kept = torch.tensor([not cover.covers(*pair) for pair in bank.pairs])
@@ -39,20 +39,6 @@ def capacity(bank: PromptBank, targets: Sequence[Target], projector: Projector) 
         "lost": lost / rows if rows else 0.0,
         "drift": float(drift),
     }
-
-
-def check_capacity(report: dict[str, Any]) -> None:
-    """Refuse an edit for which the space is too small.
-
-    Raises:
-        RefusedError: more than `MAX_LOST` of the retained prompts would be lost.
-    """
-    if report["lost"] > MAX_LOST:
-        raise RefusedError(
-            f"capacity exceeded: with rank {report['rank']} of {report['dimension']} forgotten, "
-            f"{report['lost_rows']} of {report['retained_rows']} retained prompts would no longer be "
-            f"recognised (at most {MAX_LOST:.0%}); forget less, or drop another request first"
-        )
 
 
 def margins(bank: PromptBank, rows: Tensor) -> Tensor:

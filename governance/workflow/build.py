@@ -17,7 +17,7 @@ from governance.reports.card import CardRequest
 from governance.serving.contents import Identity
 from governance.unlearning.assessment import attacks, overall
 from governance.unlearning.bank import PromptBank
-from governance.unlearning.capacity import capacity, check_capacity
+from governance.unlearning.capacity import capacity
 from governance.unlearning.composition import RECIPE_FORMAT, Composition, compose
 from governance.unlearning.evaluation import forget_share, predict, summarise
 from governance.unlearning.gates import attacked
@@ -209,7 +209,6 @@ def build(tools: Tools, plan: Plan) -> Built:
     solved = Solved.of(composition, edits)
     targets = [target for member in plan.members for target in member.targets]
     used = capacity(plan.bank, targets, composition.projector)
-    check_capacity(used)
     residuals = _check_residuals(plan, composition)
     clip = tools.encoder.model(plan.base)
     folded = fold(clip, composition.projector, composition.text)

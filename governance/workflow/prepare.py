@@ -22,7 +22,7 @@ from governance.serving.contents import factor_tensors
 from governance.states import STATUTORY, Action
 from governance.unlearning.assessment import assess
 from governance.unlearning.bank import PromptBank
-from governance.unlearning.capacity import capacity, check_capacity
+from governance.unlearning.capacity import capacity
 from governance.unlearning.composition import (
     MAX_RESIDUAL,
     RECIPE_FORMAT,
@@ -145,7 +145,7 @@ def prepare(
         Ids of the projector and its report.
 
     Raises:
-        RefusedError: the request is in a state that cannot be prepared, or the space is too small for the edit.
+        RefusedError: the request is in a state that cannot be prepared.
         InvalidInputError: the data set cannot measure it, or the prototypes cannot be made.
     """
     with tools.ledger.read() as session:
@@ -236,7 +236,6 @@ def _fit(tools: Tools, task: Task, edit: Edit) -> Prepared:
     """Solve and measure one edit.
 
     Raises:
-        RefusedError: the space is too small for it.
         InvalidInputError: it would hardly do anything.
     """
     composition = compose(task.bank, [edit])
@@ -255,7 +254,6 @@ def _fit(tools: Tools, task: Task, edit: Edit) -> Prepared:
             "--lambda-forget, or lower --lambda-retain or --mu"
         )
     used = capacity(task.bank, task.targets, composition.projector)
-    check_capacity(used)
     digest = projector_digest(recipe, composition.projector.digest)
     content = measure_request(tools, task, digest, edit, Solved.of(composition, [edit]), used)
     content["residual"] = residual
