@@ -9,7 +9,8 @@ depend on the order of the requests, and dropping one is solving without it.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from governance.unlearning.images import fit_images
 from governance.unlearning.projector import Projector, solve
 from governance.unlearning.prototypes import Prototypes, Reference
 from governance.unlearning.recipe import HYPERPARAMETERS, Method, Recipe
-from governance.unlearning.targets import Cover, Target, check_targets, covered, covering
+from governance.unlearning.targets import Target, check_targets, covered, covering
 from governance.unlearning.texts import TextSide, fit_texts
 
 RECIPE_FORMAT = 2
@@ -159,13 +160,16 @@ class Composition:
         0 is complete, 1 means that nothing happened. Rows that were to stay where they are count as done. Of an edit of
         both sides it is that of the worse side.
         """
-        mine = _left(self.blocks, self.way, self.left, edit)
+        mine = _left(self.blocks, self._places, self.way, self.left, edit)
         if self.tower is not None and edit.recipe.both_sides:
             tower = self.tower
-            mine = max(
-                mine, _left(tower.blocks, tower.way, tower.left, replace(edit, prototypes=()))
-            )
+            places = _places_of(tower.blocks)
+            mine = max(mine, _left(tower.blocks, places, tower.way, tower.left, edit))
         return mine
+
+    @cached_property
+    def _places(self) -> "Places":
+        return _places_of(self.blocks)
 
 
 @dataclass(frozen=True)
@@ -178,10 +182,24 @@ class TowerSide:
     left: Tensor
 
 
-def _left(blocks: Sequence[Block], ways: Tensor, lefts: Tensor, edit: Edit) -> float:
+Places = dict[tuple[str | None, str | None], list[int]]
+"""Numbers of the blocks that a target of this class and domain covers."""
+
+
+def _places_of(blocks: Sequence[Block]) -> Places:
+    found: Places = {}
+    for place, block in enumerate(blocks):
+        for named in covering(*block.pair):
+            found.setdefault(named, []).append(place)
+    return found
+
+
+def _left(
+    blocks: Sequence[Block], places: Places, ways: Tensor, lefts: Tensor, edit: Edit
+) -> float:
     sources = {None, *(chosen.identity for chosen in edit.prototypes)}
-    cover = Cover(edit.targets)
-    mine = [n for n, b in enumerate(blocks) if b.source in sources and cover.covers(*b.pair)]
+    covered_by = {n for t in edit.targets for n in places.get((t.label, t.domain), ())}
+    mine = sorted(n for n in covered_by if blocks[n].source in sources)
     way, left = ways[mine], lefts[mine]
     if not torch.isfinite(left).all():
         return math.inf

@@ -14,6 +14,7 @@ a forgotten text exactly like its anchor, which is a mean of retained texts and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -102,24 +103,31 @@ def fit_texts(
         return TextSide((), empty, empty.T, empty, 1.0)
     wanted = max(owners[row].anchors for row in lost)
     near = nearest_retained(bank, lost, owners.keys(), wanted)
-    places = {pair: row for row, pair in enumerate(bank.pairs)}
     texts = [
         LostText(bank.pairs[row], None, tuple(near[row][: owners[row].anchors]), owners[row])
         for row in lost
     ]
-    texts += _synonyms(bank, texts)
-    rows = torch.stack(
-        [
-            bank.rows[places[text.pair]] if text.synonym is None else bank.paraphrases[text.synonym]
-            for text in texts
-        ]
-    )
-    u = rows - torch.stack([bank.rows[list(text.anchor)].mean(dim=0) for text in texts])
+    rows = bank.rows[lost]
+    if synonyms := _synonyms(bank, texts):
+        texts += synonyms
+        rows = torch.cat([rows, bank.paraphrases[[t.synonym for t in synonyms]]])
+    u = rows - _means(bank.rows, [text.anchor for text in texts])
     classes = len({text.pair[0] for text in texts})
     weights, normal = _problem(bank, texts, owners, classes)
     b, condition = _solve(u, weights, normal)
     strengths = torch.tensor([text.recipe.strength for text in texts], dtype=torch.float64)
     return TextSide(tuple(texts), u, (-u.T * strengths).contiguous(), b, condition)
+
+
+def _means(rows: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
+    """The mean of the rows with each of these lists of numbers, one row a list."""
+    places = [[n for n, chosen in enumerate(members) for _ in chosen], [*chain(*members)]]
+    shares = [1 / len(chosen) for chosen in members for _ in chosen]
+    averaging = torch.sparse_coo_tensor(
+        torch.tensor(places), torch.tensor(shares, dtype=rows.dtype), (len(members), len(rows))
+    )
+    means: Tensor = torch.sparse.mm(averaging, rows)
+    return means
 
 
 def _synonyms(bank: PromptBank, texts: Sequence[LostText]) -> list[LostText]:
