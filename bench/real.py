@@ -23,6 +23,7 @@ from bench.real_tables import IN_DOMAIN, MANY, ONE, tables_of
 from bench.scoring import Figures, Map, means
 from bench.timing import one_thread, timed
 from governance.unlearning.bank import PromptBank
+from governance.unlearning.certificate import Prompts, certificate
 from governance.unlearning.composition import Composition, Edit, compose
 from governance.unlearning.projector import Projector
 from governance.unlearning.prototypes import PrototypeKind
@@ -37,6 +38,7 @@ SMALL, SMALL_COUNTS = 100, (2, 5, 10, 20)
 """Label spaces below this size have these counts as well; of none is more than half forgotten."""
 DRAWS = 10
 
+IRREVERSIBLE = "redirect, irreversible"
 TEXT, FEW_SHOT = PrototypeKind.TEXT.value, PrototypeKind.FEW_SHOT.value
 
 Certificate = dict[str, Any]
@@ -81,12 +83,14 @@ class Approach:
         prototypes: what its fit sees, None for the unedited model.
         fit: the edit of a choice (None for the unedited model) and its certificate, if it has one.
         visual: whether its fit needs few-shot images, see `Fitter.seen`.
+        inverted: whether an attacker inverts it.
     """
 
     method: str
     prototypes: str | None
     fit: Callable[[Choice], tuple[Projector | Map | None, Certificate | None]]
     visual: bool = False
+    inverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,19 +134,39 @@ def generic_of(data: RealData, everything: Iterable[RealData]) -> Tensor:
 
 
 def certificate_of(
-    composition: Composition, bank: PromptBank, targets: Sequence[Target], images: Tensor
+    composition: Composition, bank: PromptBank, images: Tensor
 ) -> Certificate | None:
-    """What can be said of an edit for every image there could be, without any.
-
-    Nothing yet. The record of several choices has the mean of each number (`mean_certificate`).
+    """What holds of an edit for every image there could be, and estimates from unlabelled ones.
 
     Args:
         composition: the edit.
         bank: what it was fitted to.
-        targets: what it forgets.
-        images: g × d unlabelled unit rows, for estimates beside the bounds.
+        images: g × d unlabelled unit rows, of which the estimates use the second moment.
     """
-    return None
+    labels, projector = bank.labels, composition.projector
+    prompts = Prompts(
+        labels.classes, labels.domains, bank.scores.numpy(), bank.paraphrases.numpy(), ()
+    )
+    found = certificate(
+        prompts,
+        [block.to_dict() for block in composition.blocks],
+        projector.a.numpy(),
+        projector.b.numpy(),
+        (images.T @ images / len(images)).numpy(),
+    )
+    flat: Certificate = {}
+    forgotten, retained, estimate = (found[part] for part in ("forgotten", "retained", "estimate"))
+    if forgotten is not None:
+        flat["certified"] = forgotten["certified"] / forgotten["texts"]
+        figures = {name: forgotten[name] for name in ("excess", "from_anchor", "margin")}
+    else:
+        figures = {}
+    if retained is not None:
+        figures["change"] = retained["change"]
+    figures |= {f"estimated_{name}": value for name, value in estimate.items()}
+    for name, value in figures.items():
+        flat |= {f"{name}_{part}": value[part] for part in ("median", "worst")}
+    return flat
 
 
 def mean_certificate(found: Iterable[Certificate | None]) -> Certificate | None:
@@ -212,6 +236,8 @@ class Fitter:
         found = [Approach("base", None, lambda _: (None, None))]
         if not self._with_domains:
             found += [self._ours(m, TEXT) for m in (Method.NULLSPACE, Method.CCUP, Method.REDIRECT)]
+            fit = partial(self._compose, Recipe(irreversible=True), False)
+            found.append(Approach(IRREVERSIBLE, TEXT, fit, False, True))
         if self._few_shot:
             visual = [Method.MULTIMODAL, Method.REDIRECT]
             if self._with_domains:
@@ -230,15 +256,19 @@ class Fitter:
 
     def _ours(self, method: Method, prototypes: str) -> Approach:
         visual = prototypes == FEW_SHOT
-        return Approach(method.value, prototypes, partial(self._compose, method, visual), visual)
+        fit = partial(self._compose, Recipe.of(method), visual)
+        ours = method is Method.REDIRECT
+        return Approach(method.value, prototypes, fit, visual, ours and not visual)
 
     def _compose(
-        self, method: Method, visual: bool, choice: Choice
+        self, recipe: Recipe, visual: bool, choice: Choice
     ) -> tuple[Projector, Certificate | None]:
-        recipe, prototypes = Recipe.of(method), self._few_shot if visual else ()
+        prototypes = self._few_shot if visual else ()
         edits = [Edit((target,), recipe, prototypes) for target in choice.targets]
         found = compose(self._bank, edits)
-        return found.projector, certificate_of(found, self._bank, choice.targets, self._generic)
+        return found.projector, certificate_of(
+            found, self._bank, self._generic
+        ) if recipe.anchored else None
 
     def _leace(self, choice: Choice) -> tuple[Map, None]:
         assert self._shots is not None
@@ -279,7 +309,7 @@ def _measure(data: RealData, generic: Tensor, settings: Settings) -> list[dict[s
 
 def _outcome(approach: Approach, choice: Choice, scorer: RealScorer) -> Outcome:
     (edit, certificate), took = timed(partial(approach.fit, choice))
-    figures = scorer.score(choice.forget, choice.elsewhere, edit)
+    figures = scorer.score(choice.forget, choice.elsewhere, edit, approach.inverted)
     return Outcome(choice, figures, certificate, took)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from bench.real_data import RealData
 from bench.scoring import Figures, Map
 from governance.unlearning.bank import unit
+from governance.unlearning.metrics.inversion import invert
 from governance.unlearning.projector import Projector
 
 PIECE = 512
@@ -33,7 +34,11 @@ class RealScorer:
         self._near = neighbours_agree(self._image, self._label, everyone)
 
     def score(
-        self, forget: Tensor, elsewhere: Tensor | None, edit: Projector | Map | None
+        self,
+        forget: Tensor,
+        elsewhere: Tensor | None,
+        edit: Projector | Map | None,
+        inverted: bool = False,
     ) -> Figures:
         """Zero-shot accuracy, nearest neighbours and turning.
 
@@ -41,6 +46,7 @@ class RealScorer:
             forget: which images are to be forgotten, n booleans; the others are retained.
             elsewhere: images of the forgotten class in the other domains, n booleans; None where that says nothing.
             edit: None for the unedited model.
+            inverted: restore the forgotten images by inverting the edit.
         """
         moved, logits = self._edited(edit)
         right, retain = logits.argmax(dim=1) == self._label, ~forget
@@ -56,7 +62,22 @@ class RealScorer:
             "cosine": self._turned(edit),
             "neighbour_before": _share(self._near, retain),
             "neighbour_after": self._neighbours(moved, retain, edit),
+            **self._inverted(forget, edit if inverted and isinstance(edit, Projector) else None),
         }
+
+    def _inverted(self, forget: Tensor, edit: Projector | None) -> Figures:
+        """Share of the forgotten images that somebody with the factors gets back, without and with other images."""
+        names = ("inverted_plain", "inverted_informed", "smallest_singular_value")
+        if edit is None:
+            return dict.fromkeys(names)
+        moment = self._generic.T @ self._generic / len(self._generic)
+        found = invert(self._image[forget], edit, moment)
+        truth = self._label[forget]
+        shares = [
+            float(((rows @ self._text.T).argmax(dim=1) == truth).double().mean())
+            for rows in (found.plain, found.informed)
+        ]
+        return dict(zip(names, (*shares, found.smallest[0]), strict=True))
 
     def _edited(self, edit: Projector | Map | None) -> tuple[Tensor, Tensor]:
         """Images after the edit, n × d of any length, and their logits, n × C."""

@@ -15,7 +15,12 @@ def tables_of(everything: Iterable[RealData], entries: list[dict[str, Any]]) -> 
     tables = {"real: data": _data(everything), f"real: {ONE}": _alone(entries)}
     for name in dict.fromkeys(e["data"] for e in entries if e["case"] == MANY):
         tables[f"real: {MANY}, {name}"] = _at_once(entries, name)
-    tables |= {"real: turning": _turning(entries), f"real: {IN_DOMAIN}": _in_domain(entries)}
+    tables |= {
+        "real: turning": _turning(entries),
+        "real: certificate": _certified(entries),
+        "real: inversion": _inverted(entries),
+        f"real: {IN_DOMAIN}": _in_domain(entries),
+    }
     return {name: text for name, text in tables.items() if text}
 
 
@@ -70,6 +75,40 @@ def _turning(entries: list[dict[str, Any]]) -> str:
     headers = ["data", "prototypes", "classes at once", "cosine", "neighbours before",
                "neighbours after"]  # fmt: skip
     return table(rows, headers) if rows else ""
+
+
+def _certified(entries: list[dict[str, Any]]) -> str:
+    rows = []
+    for e in _ordered(entries):
+        found = e["certificate"]
+        if found is None or "excess_median" not in found or e["prototypes"] != "text":
+            continue
+        names = ("excess_median", "excess_worst", "margin_median", "certified", "change_median",
+                 "estimated_excess_median", "estimated_change_median")  # fmt: skip
+        rows.append(
+            [e["data"], e["method"], str(e["classes"]), *(found.get(name) for name in names)]
+        )
+    headers = ["data", "method", "classes at once", "excess, median", "worst", "margin, median",
+               "certified", "change of retained, median", "excess, estimated",
+               "change, estimated"]  # fmt: skip
+    return table(rows, headers, 4) if rows else ""
+
+
+def _inverted(entries: list[dict[str, Any]]) -> str:
+    rows = [
+        [e["data"], e["method"], str(e["classes"]), e["forget_before"], e["forget_after"],
+         e["inverted_plain"], e["inverted_informed"], e["retain_after"] - e["retain_before"]]
+        for e in _ordered(entries)
+        if e.get("inverted_plain") is not None
+    ]  # fmt: skip
+    headers = ["data", "method", "classes at once", "before", "after", "inverted",
+               "with other images", "retain, change"]  # fmt: skip
+    return table(rows, headers) if rows else ""
+
+
+def _ordered(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    mine = [e for e in entries if e["case"] in (ONE, MANY)]
+    return sorted(mine, key=lambda e: (e["data"], e["method"], e["classes"]))
 
 
 def _in_domain(entries: list[dict[str, Any]]) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from governance.unlearning.margins import guard_margins
 from torch import Tensor
 
 from bench.data import Benchmark
 from governance.unlearning.anchors import Fate, class_directions, fates, movements
 from governance.unlearning.bank import Pair, PromptBank, unit
-from governance.unlearning.margins import guard_margins
 from governance.unlearning.projector import Projector, solve
 from governance.unlearning.prototypes import Prototypes
 from governance.unlearning.recipe import Recipe

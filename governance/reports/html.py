@@ -23,7 +23,7 @@ from governance.reports.chart import (
     targets_of,
 )
 from governance.reports.leakage import leakage
-from governance.reports.words import describe_approvals, describe_prototypes
+from governance.reports.words import describe_approvals, describe_certificate, describe_prototypes
 from governance.unlearning.gates import describe
 from governance.unlearning.targets import Target
 from governance.unlearning.words import percent
@@ -183,6 +183,11 @@ def _page(document: Mapping[str, Any]) -> dict[str, Any]:
             {"dataset": report["dataset"], "groups": leakage(assessment), "assessment": assessment}
             for report in document["reports"]
             if (assessment := report.get("assessment"))
+        ],
+        "promises": [
+            {"dataset": report["dataset"], "lines": lines}
+            for report in document["reports"]
+            if (lines := describe_certificate(report))
         ],
         "history": [_event(event) for event in document["history"]],
         "head": document["ledger_head"],

@@ -181,6 +181,7 @@ def _traces(views: Sequence[Mapping[str, Any]]) -> list[Line]:
         if all(found):
             cells = [Cell(f"{e['value']:.3f}", f"{e['low']:.3f} to {e['high']:.3f}") for e in found]
             lines.append(Line(name, meaning, cells, brief=key == "probe_auc"))
+    lines += _inversions(views)
     cosines = [view["alignment"]["forget"] for view in views]
     lines.append(
         Line(
@@ -192,6 +193,34 @@ def _traces(views: Sequence[Mapping[str, Any]]) -> list[Line]:
     return lines
 
 
+def _inversions(views: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """What inverting the edit restores; the unedited model has nothing to invert."""
+    if any("inversion" not in view for view in views) or views[1]["inversion"] is None:
+        return []
+    before = views[0]["zero_shot"]["forget"]
+    return [
+        Line(
+            name,
+            meaning,
+            [_share((view["inversion"] or {}).get(key, before)) for view in views],
+            brief=key == "plain",
+        )
+        for key, name, meaning in (
+            (
+                "plain",
+                "Restored by inversion",
+                "Share of its images recognised again once somebody with the factors has inverted the edit on stored "
+                "vectors, as far as it has an inverse.",
+            ),
+            (
+                "informed",
+                "Restored by inversion, with other images",
+                "The same by somebody who also knows how images are distributed, and fills in what the edit took.",
+            ),
+        )
+    ]
+
+
 def _collateral(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> list[Line]:
     lines = []
     near = [view["neighbours"] for view in views]
@@ -201,6 +230,16 @@ def _collateral(assessment: Mapping[str, Any], views: Sequence[Mapping[str, Any]
                 "Nearest neighbours recognised",
                 f"Share recognised of images of what lies nearest to it and is kept: {_named(assessment)}.",
                 [_share(entry) for entry in near],
+                brief=True,
+            )
+        )
+    turned = [view.get("turning") for view in views]
+    if None not in turned:
+        lines.append(
+            Line(
+                "Turning",
+                "How far all images turn: 1 less the mean cosine of an image before and after.",
+                [Cell(f"{value:.4f}") for value in turned],
                 brief=True,
             )
         )

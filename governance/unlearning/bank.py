@@ -3,7 +3,7 @@
 Composing and evaluating versions needs only the bank, neither the model nor its tokenizer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -74,6 +74,21 @@ class PromptBank:
         if len(paraphrases):
             paraphrases = unit(text.apply(paraphrases))
         return replace(self, scores=scores, paraphrases=paraphrases)
+
+    def without_synonyms(self, classes: Collection[str]) -> "PromptBank":
+        """The bank without the synonyms of some classes: those that a fit used are no test of it."""
+        if not len(self.paraphrases) or not set(classes) & self.labels.synonyms.keys():
+            return self
+        dropped = {c: set(w) for c, w in self.labels.synonyms.items() if c in classes}
+        template = self.labels.score_template
+        kept = [
+            number
+            for number, (label, prompt) in enumerate(self.labels.paraphrases)
+            if prompt not in {fill(template, word) for word in dropped.get(label, ())}
+        ]
+        synonyms = {c: w for c, w in self.labels.synonyms.items() if c not in classes}
+        labels = replace(self.labels, synonyms=synonyms)
+        return replace(self, labels=labels, paraphrases=self.paraphrases[kept])
 
     @property
     def plain_scores(self) -> Tensor:

@@ -76,6 +76,13 @@ class Edit:
         }
 
     @property
+    def fitted_synonyms(self) -> list[str]:
+        """Classes whose synonyms the fit moves."""
+        if not self.recipe.synonyms:
+            return []
+        return [str(target.label) for target in self.targets if target.domain is None]
+
+    @property
     def arrays(self) -> tuple[Tensor, ...]:
         """Every tensor that the fit needs besides the prompt bank."""
         parts = (*self.prototypes, *(() if self.reference is None else (self.reference,)))

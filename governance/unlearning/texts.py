@@ -124,7 +124,10 @@ def _means(rows: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
     places = [[n for n, chosen in enumerate(members) for _ in chosen], [*chain(*members)]]
     shares = [1 / len(chosen) for chosen in members for _ in chosen]
     averaging = torch.sparse_coo_tensor(
-        torch.tensor(places), torch.tensor(shares, dtype=rows.dtype), (len(members), len(rows))
+        torch.tensor(places),
+        torch.tensor(shares, dtype=rows.dtype),
+        (len(members), len(rows)),
+        check_invariants=True,
     )
     means: Tensor = torch.sparse.mm(averaging, rows)
     return means

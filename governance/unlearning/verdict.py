@@ -146,6 +146,7 @@ def _leaks(assessment: Mapping[str, Any], effective: bool) -> list[str]:
     if found:
         sentences.append(f"Other attacks: {'; '.join(leak.words for leak in found)}.")
     sentences += _undeleted(assessment, effective)
+    sentences += _inverted(assessment)
     if any(ONLY in sentence for sentence in sentences):
         sentences.append(f"Figures from fewer than {MIN_IMAGES} images are a weak basis.")
     if missing:
@@ -269,6 +270,20 @@ def _undeleted(assessment: Mapping[str, Any], effective: bool) -> list[str]:
     gain, gained = (attack["recovered"] - attack["false_alarms"] for attack in (found, was))
     if effective and gain > 0 and gain >= KEPT * gained:
         text += ": the edit suppresses, it does not delete"
+    return [f"{text}."]
+
+
+def _inverted(assessment: Mapping[str, Any]) -> list[str]:
+    """What somebody restores who has the factors and vectors of the edited model."""
+    found = assessment["after"].get("inversion")
+    if found is None:
+        return []
+    plain, informed = (found[name] for name in ("plain", "informed"))
+    text = _figures(
+        f"With the factors in hand, edited vectors give back {percent(plain['value'])}",
+        f"{percent(informed['value'])} by somebody who has other images too",
+        _basis(plain["n"]),
+    )
     return [f"{text}."]
 
 

@@ -314,11 +314,11 @@ def measure(
                     ),
                     "attacks": attacks(
                         samples,
-                        subject.bank,
+                        subject.bank.without_synonyms(member.edit.fitted_synonyms),
                         member.targets,
                         projector,
                         subject.logit_scale,
-                        edited,
+                        edited.without_synonyms(member.edit.fitted_synonyms),
                     )
                     if active and member.request in subject.attacked
                     else None,

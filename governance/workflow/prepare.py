@@ -402,9 +402,10 @@ def measure_request(
     samples = embed(tools, task.base, task.dataset)
     edited = task.bank.edited(text)
     before, after = predict(samples, task.bank, None), predict(samples, edited, projector)
+    fitted = edit.fitted_synonyms
     assessment = assess(
-        samples, task.bank, edit.targets, projector, task.logit_scale, edited=edited,
-        predictions=(before, after),
+        samples, task.bank.without_synonyms(fitted), edit.targets, projector, task.logit_scale,
+        edited=edited.without_synonyms(fitted), predictions=(before, after),
     )  # fmt: skip
     return {
         "kind": "request",
