@@ -62,7 +62,7 @@ POLICIES = st.builds(
     st.builds(
         Gates,
         *[st.floats(0, 1)] * 3,
-        *[st.none() | st.floats(0, 1)] * 4,
+        *[st.none() | st.floats(0, 1)] * 9,
         st.floats(0, 1),
         st.dictionaries(st.sampled_from(SCOPES), SPECIAL),
         st.dictionaries(st.sampled_from([basis.value for basis in Basis]), SPECIAL),

@@ -52,7 +52,13 @@ class Projector:
             return self.a.new_zeros(0)
         _, upper_a = torch.linalg.qr(self.a)
         _, upper_b = torch.linalg.qr(self.b.T)
-        values: Tensor = torch.linalg.svdvals(upper_a @ upper_b.T)
+        core = upper_a @ upper_b.T
+        try:
+            values: Tensor = torch.linalg.svdvals(core)
+        except (
+            torch.linalg.LinAlgError
+        ):  # it need not converge; the squares are exact enough for a rank
+            values = torch.linalg.eigvalsh(core @ core.T).clamp_min(0).sqrt().flip(0)
         return values
 
     def apply(self, features: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from governance.workflow import actors, prepare, requests
 from governance.workflow.aliases import take_alias
 from governance.workflow.build import Measured, measure
 from governance.workflow.gates import admit, said
-from governance.workflow.measure import read_eval_set, read_members, store_report
+from governance.workflow.measure import Solved, read_eval_set, read_members, store_report
 from governance.workflow.models import base_model
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
@@ -158,7 +158,9 @@ def add_version(
         model = find_model(session, "shop")
         found = [find_request(session, request) for request in request_ids]
         members = read_members(session, found)
-        projector = compose(synthetic_bank(), [member.edit for member in members]).projector
+        edits = [member.edit for member in members]
+        composed = compose(synthetic_bank(), edits)
+        projector = composed.projector
         digest = version_digest(
             WEIGHTS,
             model.labels_digest,
@@ -179,7 +181,7 @@ def add_version(
         subject = Measured(
             "shop", number, base_model(model), bank, 50.0, members, [], frozenset(), []
         )
-        content = measure(tools, subject, projector, dataset, None)
+        content = measure(tools, subject, Solved.of(composed, edits), dataset)
         store_report(session, "version", dataset, content, version_id=version.id)
         payload = {
             "version": version_facts(version),

@@ -10,6 +10,7 @@ from governance.audit import verify_bundle as verifier
 from governance.policy import LIMITS, SCOPES, Gates, Policy
 from governance.states import Basis
 from governance.unlearning.gates import (
+    IN_VERSIONS,
     NEEDS,
     OWN,
     WHOLE,
@@ -22,7 +23,7 @@ from governance.unlearning.gates import (
 )
 
 NAMES = OWN | WHOLE
-UNSET = Gates(None, None, None, max_prompts_lost=None)
+NONE = dict.fromkeys(LIMITS)
 BASES = [basis.value for basis in Basis]
 
 
@@ -33,7 +34,7 @@ def view(retain: float | None, kept: dict[str, float]) -> dict[str, Any]:
 def found(value: float | None) -> dict[str, Any]:
     """What attacks find: the same by each."""
     if value is None:
-        return {"paraphrase": None, "relearning": [], "probe_auc": None}
+        return {"paraphrase": None, "relearning": [], "probe_auc": None, "inversion": None}
     weak = {"shots": 5, "recovered": 0.0, "false_alarms": 0.5}
     other = {"shots": 16, "recovered": 1.0, "false_alarms": 0.0}
     strong = {"shots": 5, "recovered": value + 0.125, "false_alarms": 0.125}
@@ -41,6 +42,7 @@ def found(value: float | None) -> dict[str, Any]:
         "paraphrase": {"max": {"value": value}},
         "relearning": [weak, strong, other],
         "probe_auc": {"value": value},
+        "inversion": {"plain": {"value": value / 2}, "informed": {"value": value}},
     }
 
 
@@ -63,6 +65,10 @@ def request(value: float | None, name: str = "eval", strength: float = 1) -> dic
         "assessment": {"after": found(value)},
         "guard": [] if value is None else [guard],
         "capacity": {"lost": value},
+        "turning": value,
+        "certificate": None
+        if value is None
+        else {"forgotten": {"excess": {"worst": value}}, "retained": {"change": {"worst": value}}},
     }
 
 
@@ -76,26 +82,26 @@ def version(
             "request": n,
             "active": True,
             "strength": strength,
+            "before": 1.0,
             "after": value,
+            "approved": None if value is None else 0.0,
+            "excess": value,
             "attacks": found(value),
         }
         for n in requests
     ]
     dropped = {"request": 99, "active": False, "strength": 1, "after": 1.0, "attacks": None}
-    whole = {key: alone[key] for key in ("dataset", "before", "after", "guard", "capacity")}
+    shared = ("dataset", "before", "after", "guard", "capacity", "turning", "certificate")
+    whole = {key: alone[key] for key in shared}
     return {"kind": "version", "requests": [] if value is None else [*entries, dropped], **whole}
 
 
 def rules(place: str, scope: str, basis: str, key: str, limit: float) -> Gates:
     """One limit, set in one place; where it is set by scope or basis, the general one would let nothing pass."""
     if place == "gates":
-        return Gates(**{"max_forget_accuracy": None, "max_retain_drop": None, "max_class_drop": None,
-                        "max_prompts_lost": None, key: limit})  # fmt: skip
+        return Gates(**NONE | {key: limit})  # type: ignore[arg-type]
     table = {scope if place == "scope" else basis: {key: limit}}
-    general = dict.fromkeys(
-        ("max_forget_accuracy", "max_retain_drop", "max_class_drop", "max_prompts_lost")
-    )
-    return Gates(**general | {key: 0.0}, **{place: table})  # type: ignore[arg-type]
+    return Gates(**NONE | {key: 0.0}, **{place: table})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("key", LIMITS)
@@ -108,15 +114,19 @@ def test_every_gate_by_scope_and_basis(key: str, scope: str, basis: str, place: 
         place
     ]
     for value, passes in ((0.25, True), (0.125, True), (0.375, False), (None, False)):
-        [gate] = request_gates([request(value)], limits, kind)
-        assert (gate.name, gate.value, gate.limit, gate.rule) == (NAMES[key], value, 0.25, rule)
-        assert (gate.passed, gate.request) == (passes, None)
+        gates = request_gates([request(value)], limits, kind)
+        if key in IN_VERSIONS:
+            assert gates == []
+        else:
+            [gate] = gates
+            assert (gate.name, gate.value, gate.limit, gate.rule) == (NAMES[key], value, 0.25, rule)
+            assert (gate.passed, gate.request) == (passes, None)
         [gate] = version_gates([version(value, [7])], limits, {7: kind})
         assert (gate.name, gate.value, gate.limit, gate.rule) == (NAMES[key], value, 0.25, rule)
         assert (gate.passed, gate.request) == (passes, 7 if key in OWN else None)
     if place != "gates":  # another scope or basis is held to the general limit
         other = Kind([next(s for s in SCOPES if s != scope)], next(b for b in BASES if b != basis))
-        [gate] = request_gates([request(0.25)], limits, other)
+        [gate] = version_gates([version(0.25, [7])], limits, {7: other})
         assert (gate.limit, gate.rule, gate.passed) == (0.0, "gates", False)
 
 
@@ -168,7 +178,9 @@ def test_every_report_counts_and_one_is_enough_to_have_measured() -> None:
 
 
 def test_a_partial_strength_is_held_to_what_it_costs_only() -> None:
-    limits = Gates(0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    limits = Gates(
+        **dict.fromkeys(OWN, 0.0) | dict.fromkeys(WHOLE, 1.0)  # type: ignore[arg-type]
+    )
     kind = Kind(["class"], "bias")
     weak = request_gates([request(0.5, strength=0.5)], limits, kind)
     assert {gate.name for gate in weak} == set(WHOLE.values())

@@ -44,9 +44,12 @@ def invert(features: Tensor, projector: Projector, moment: Tensor) -> Inversion:
     """
     dense = projector.dense()
     edited = projector.apply(features.double()).to(torch.float16).double()
-    inverse = torch.linalg.pinv(dense, rtol=SINGULAR)
+    # By eigenvectors of P Pᵀ: LAPACK's singular value decomposition need not converge where so many values are equal.
+    squares, vectors = torch.linalg.eigh(dense @ dense.T)
+    kept = squares > SINGULAR**2 * squares[-1]
+    inverse = dense.T @ (vectors[:, kept] / squares[kept]) @ vectors[:, kept].T
     seen = dense.T @ moment @ dense
     seen.diagonal().add_(float(seen.diagonal().mean()) * NOISE**2 + 1e-12)
     restore = torch.linalg.solve(seen, dense.T @ moment)
-    smallest = torch.linalg.svdvals(dense).flip(0)[:3]
+    smallest = squares[:3].clamp_min(0).sqrt()
     return Inversion(edited @ inverse, edited @ restore, tuple(smallest.tolist()))
