@@ -1,24 +1,27 @@
-"""Where forgotten rows go: which fate, how far, towards what."""
-
-from collections.abc import Callable, Iterable
+"""What becomes of forgotten rows, and which retained texts take their place."""
 
 import pytest
 import torch
-from torch import Tensor
 
 from governance.unlearning import anchors
-from governance.unlearning.anchors import Fate, class_directions, fates, movements
+from governance.unlearning.anchors import (
+    Fate,
+    class_directions,
+    domain_mean,
+    fates,
+    nearest_retained,
+    sink_class,
+)
 from governance.unlearning.bank import Pair, PromptBank
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target, covered
 
-BankMaker = Callable[..., PromptBank]
-RECIPE = Recipe(overshoot=1.5, contraction=0.25, shift=2.0)
+RECIPE = Recipe()
 
 
-def owners(bank: PromptBank, *targets: Target, recipe: Recipe = RECIPE) -> dict[int, Recipe]:
-    return {row: recipe for row, pair in enumerate(bank.pairs) if covered(targets, *pair)}
+def owners(bank: PromptBank, *targets: Target) -> dict[int, Recipe]:
+    return {row: RECIPE for row, pair in enumerate(bank.pairs) if covered(targets, *pair)}
 
 
 def rows_of(bank: PromptBank, *pairs: Pair) -> list[int]:
@@ -46,90 +49,83 @@ def test_fates_follow_from_what_is_still_retained_not_from_the_request(bank: Pro
     in_each = found(bank, *(Target("dog", d) for d in bank.labels.domains))
     assert set(in_each.values()) == {Fate.IN_ITS_DOMAIN}
     both = found(bank, Target("dog", None), Target(None, "sketch"))
-    assert both["dog", "sketch"] == both["cat", "sketch"] == Fate.WITH_ITS_DOMAIN
-    assert both["dog", "photo"] == Fate.EVERYWHERE
+    assert both["cat", "sketch"] == Fate.WITH_ITS_DOMAIN
+    assert both["dog", "sketch"] == both["dog", "photo"] == Fate.EVERYWHERE
     assert found(bank) == {}
     assert last == "guitar"
 
 
-def moved(bank: PromptBank, *targets: Target, recipe: Recipe = RECIPE) -> dict[Pair, Tensor]:
-    moves = movements(bank, owners(bank, *targets, recipe=recipe))
-    return {bank.pairs[row]: way for row, way in moves.items()}
+def crowd(*rows: list[float], domains: tuple[str, ...] = ()) -> PromptBank:
+    """Unit rows in the plane, one class each in every domain."""
+    tensor = torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float64))
+    classes = tuple("abcdefgh"[: len(rows) // (1 + len(domains))])
+    templates = dict.fromkeys(domains, ("a {class}",))
+    return PromptBank(LabelSpace(classes, domains, domain_templates=templates), tensor, tensor)
 
 
-def way_to_mean(bank: PromptBank, pair: Pair, of: Iterable[str]) -> Tensor:
-    mean = bank.rows[rows_of(bank, *((label, pair[1]) for label in of))].mean(dim=0)
-    return mean - bank.rows[rows_of(bank, pair)[0]]
+def test_nearest_retained_by_hand() -> None:
+    """Four directions at 0°, 10°, 40° and 170°."""
+    degrees = torch.tensor([0.0, 10.0, 40.0, 170.0], dtype=torch.float64).deg2rad()
+    bank = crowd(*torch.stack([degrees.cos(), degrees.sin()], dim=1).tolist())
+    assert nearest_retained(bank, [1], [1], 2) == {1: [0, 2]}
+    assert nearest_retained(bank, [1], [1], 20) == {1: [0, 2, 3]}  # as far as there are so many
+    assert nearest_retained(bank, [0, 1], [0, 1], 1) == {0: [2], 1: [2]}  # never the forgotten
+    assert nearest_retained(bank, [], [], 2) == {}
 
 
-def test_only_a_class_that_is_retained_elsewhere_overshoots(bank: PromptBank) -> None:
-    others = bank.labels.classes[1:]
-    for pair, way in moved(bank, Target("dog", None)).items():
-        torch.testing.assert_close(way, way_to_mean(bank, pair, others))
-    for pair, way in moved(bank, Target("dog", "sketch")).items():
-        torch.testing.assert_close(way, 1.5 * way_to_mean(bank, pair, others))
+def test_anchors_are_retained_texts_of_the_same_domain_nearest_first(bank: PromptBank) -> None:
+    lost = rows_of(bank, *(("dog", d) for d in (None, *bank.labels.domains)))
+    forgotten = [*lost, *rows_of(bank, ("cat", "sketch"))]
+    for row, near in nearest_retained(bank, lost, forgotten, 3).items():
+        assert {bank.pairs[n][1] for n in near} == {bank.pairs[row][1]}
+        assert not set(near) & set(forgotten)
+        cosines = bank.rows[near] @ bank.rows[row]
+        assert cosines.tolist() == sorted(cosines.tolist(), reverse=True)
+        others = [
+            n
+            for n, pair in enumerate(bank.pairs)
+            if pair[1] == bank.pairs[row][1] and n not in forgotten and n not in near
+        ]
+        assert not others or float((bank.rows[others] @ bank.rows[row]).max()) <= cosines.min()
 
 
-def test_the_anchor_is_made_of_what_is_retained_in_the_domain(bank: PromptBank) -> None:
-    moves = moved(bank, Target("dog", "sketch"), Target("cat", None))
-    left = ("horse", "house", "guitar")
-    torch.testing.assert_close(
-        moves["dog", "sketch"], 1.5 * way_to_mean(bank, ("dog", "sketch"), left)
-    )
-    torch.testing.assert_close(
-        moves["cat", "photo"], way_to_mean(bank, ("cat", "photo"), ("dog", *left))
-    )
+def test_equally_near_texts_are_taken_in_the_order_of_the_bank() -> None:
+    bank = crowd([1, 0], [0.6, 0.8], [0.6, -0.8], [0.6, 0.8])
+    assert nearest_retained(bank, [0], [0], 2) == {0: [1, 2]}
 
 
-def test_a_whole_domain_contracts_and_moves_alike(bank: PromptBank) -> None:
-    moves = moved(bank, Target(None, "sketch"))
-    contracted = {pair: 0.25 * way_to_mean(bank, pair, bank.labels.classes) for pair in moves}
-    shifts = [moves[pair] - contracted[pair] for pair in moves]
-    for shift in shifts:
-        torch.testing.assert_close(shift, shifts[0], atol=1e-12, rtol=0)
-    directions = class_directions(bank)
-    shortest = int(directions.norm(dim=1).argmin())
-    torch.testing.assert_close(shifts[0], 2.0 * directions[shortest])
-
-
-def test_a_class_forgotten_everywhere_leaves_no_trace_in_a_domain_that_is_forgotten_too(
+def test_where_a_domain_retains_nothing_texts_of_another_request_stand_in(
     bank: PromptBank,
 ) -> None:
-    moves = moved(bank, Target(None, "sketch"), Target("dog", None))
-    others = bank.labels.classes[1:]
-    dog = moves["dog", "sketch"] - way_to_mean(bank, ("dog", "sketch"), others)
-    cat = moves["cat", "sketch"] - 0.25 * way_to_mean(bank, ("cat", "sketch"), others)
-    torch.testing.assert_close(dog, cat)  # the shift of the domain, and nothing else
-    # Where nothing at all is retained, no class is less retained than another.
-    nothing = moved(bank, *(Target(c, None) for c in bank.labels.classes))
-    pair = ("dog", "sketch")
-    mean = way_to_mean(bank, pair, bank.labels.classes)
-    torch.testing.assert_close(nothing[pair], 0.25 * mean)
+    whole = rows_of(bank, *((c, "sketch") for c in bank.labels.classes))
+    dog = rows_of(bank, ("dog", None), ("dog", "sketch"))
+    near = nearest_retained(bank, dog, [*dog, *whole], 20)
+    assert sorted(near[dog[0]]) == [1, 2, 3, 4]
+    assert sorted(near[dog[1]]) == [row for row in whole if row != dog[1]]
+    everything = list(range(len(bank.pairs)))
+    assert nearest_retained(bank, everything, everything, 20) == {n: [n] for n in everything}
 
 
-def test_the_sink_is_never_a_class_that_is_itself_forgotten(
-    bank: PromptBank, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Classes are taken away in the order in which they would be chosen."""
-    directions = class_directions(bank)
-    order = directions.norm(dim=1).argsort().tolist()
-    only_shift = Recipe(contraction=0.0, shift=1.0)
-    for gone in range(4):
-        names = [bank.labels.classes[n] for n in order[:gone]]
-        targets = [Target(None, "sketch"), *(Target(name, None) for name in names)]
-        way = moved(bank, *targets, recipe=only_shift)[bank.labels.classes[order[-1]], "sketch"]
-        torch.testing.assert_close(way, directions[order[gone]], msg=f"with {names} forgotten")
+def test_the_mean_of_a_domain_is_of_what_is_retained_there(bank: PromptBank) -> None:
+    sketch = rows_of(bank, *((c, "sketch") for c in bank.labels.classes))
+    torch.testing.assert_close(
+        domain_mean(bank, [sketch[0]], "sketch"), bank.rows[sketch[1:]].mean(dim=0)
+    )
+    # Nothing retained: of the classes that are retained elsewhere, else of all.
+    gone = [*sketch, *rows_of(bank, *(("dog", d) for d in (None, "photo", "cartoon")))]
+    torch.testing.assert_close(domain_mean(bank, gone, "sketch"), bank.rows[sketch[1:]].mean(dim=0))
+    torch.testing.assert_close(
+        domain_mean(bank, range(20), "sketch"), bank.rows[sketch].mean(dim=0)
+    )
+    torch.testing.assert_close(domain_mean(bank, [0], None), bank.rows[1:5].mean(dim=0))
 
 
-def test_the_mean_of_a_domain_in_which_nothing_is_retained_is_of_all_its_rows() -> None:
-    """Two classes, one domain, by hand: dog and cat meet halfway."""
-    e = torch.eye(4, dtype=torch.float64)
-    labels = LabelSpace(("dog", "cat"), ("sketch",), domain_templates={"sketch": ("a {class}",)})
-    bank = PromptBank(labels, e, e)
-    meet = Recipe(contraction=1.0, shift=0.0)
-    moves = moved(bank, Target(None, "sketch"), recipe=meet)
-    torch.testing.assert_close(moves["dog", "sketch"], (e[3] - e[2]) / 2)
-    torch.testing.assert_close(moves["cat", "sketch"], (e[2] - e[3]) / 2)
+def test_the_sink_is_the_candidate_with_the_shortest_direction(bank: PromptBank) -> None:
+    order = class_directions(bank).norm(dim=1).argsort().tolist()
+    for gone in range(5):
+        assert sink_class(bank, order[gone:]) == order[gone]
+        assert sink_class(bank, sorted(order[gone:])) == order[gone]
+    assert sink_class(bank, []) is None
 
 
 def test_class_directions_by_hand() -> None:

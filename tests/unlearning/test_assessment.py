@@ -275,7 +275,7 @@ def test_edited_prompts_alone_make_unedited_images_unrecognised(
     nothing = identity(bank.dimension)
     shown = assess(samples, bank, DOG, nothing, SCALE, edited=edited)
     assert shown["before"]["zero_shot"]["forget"]["value"] > 0.9
-    assert shown["after"]["zero_shot"]["forget"]["value"] < 0.1
+    assert shown["after"]["zero_shot"]["forget"]["value"] <= 0.1
     assert shown["after"]["retrieval"]["text_to_image"]["forget"]["r1"] < 0.5
     assert shown["after"]["cka"] == {"forget": 1.0, "retain": 1.0}
     assert shown["after"]["drift"] > 0 == shown["before"]["drift"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from governance.unlearning.bank import PromptBank
+from governance.unlearning.capacity import margins
 from governance.unlearning.composition import Composition, Edit, compose
-from governance.unlearning.margins import margins
-from governance.unlearning.projector import Projector, identity, solve
+from governance.unlearning.projector import Projector, solve
 from governance.unlearning.prototypes import Prototypes
 from governance.unlearning.recipe import Method, Recipe
 from governance.unlearning.targets import Target, covered
@@ -72,11 +72,13 @@ def test_prompts_go_to_the_mean_of_the_retained_whatever_the_method(
     lost, _ = split(bank, target)
     goals = (1 - strength) * bank.rows[lost] + strength * means(bank, lost)
     composition = compose(bank, [method_edit(target, strength)])
-    assert composition.text_side is not None
-    assert [row.pair for row in composition.text_side.forgotten] == [bank.pairs[n] for n in lost]
-    torch.testing.assert_close(composition.text_side.goals, goals)
+    tower = composition.tower
+    assert tower is not None
+    assert [block.pair for block in tower.blocks] == [bank.pairs[n] for n in lost]
     way = (bank.rows[lost] - goals).norm(dim=1)
     left = (text_of(composition).apply(bank.rows[lost]) - goals).norm(dim=1)
+    torch.testing.assert_close(tower.way, way)
+    torch.testing.assert_close(tower.left, left, atol=1e-12, rtol=0)
     assert bool((left <= 0.01 * way).all())
 
 
@@ -192,9 +194,9 @@ def test_without_a_request_of_both_sides_there_is_no_text_side(bank: PromptBank)
 def test_prompts_of_a_request_of_images_only_are_retained_prompts(bank: PromptBank) -> None:
     cat = image_only(Target("cat", None))
     together = compose(bank, [both(DOG), cat])
-    assert together.text_side is not None
-    assert {row.pair[0] for row in together.text_side.forgotten} == {"dog"}
-    assert {row.pair[0] for row in together.forgotten} == {"dog", "cat"}
+    assert together.tower is not None
+    assert {block.pair[0] for block in together.tower.blocks} == {"dog"}
+    assert {block.pair[0] for block in together.blocks} == {"dog", "cat"}
     assert text_of(together).digest == text_of(compose(bank, [both(DOG)])).digest
     cats, _ = split(bank, Target("cat", None))
     edited = bank.edited(text_of(together))
@@ -205,14 +207,27 @@ def test_prompts_of_a_request_of_images_only_are_retained_prompts(bank: PromptBa
 def test_the_residual_is_that_of_the_worse_side(bank: PromptBank) -> None:
     edit, cat = both(DOG), image_only(Target("cat", None))
     solved = compose(bank, [edit, cat])
-    text_side, nothing = solved.text_side, identity(bank.dimension)
-    assert text_side is not None
+    tower = solved.tower
+    assert tower is not None
     assert solved.residual(edit) < 0.1
-    images_undone = replace(solved, projector=nothing)
+    images_undone = replace(solved, left=solved.way)
     assert images_undone.residual(edit) == pytest.approx(1)
-    text_undone = replace(solved, text_side=replace(text_side, projector=nothing))
+    text_undone = replace(solved, tower=replace(tower, left=tower.way))
     assert text_undone.residual(edit) == pytest.approx(1)
     assert text_undone.residual(cat) == solved.residual(cat) < 0.1  # it has no text side
-    image, text = solved.residual(replace(edit, recipe=Recipe())), text_side.residual(edit)
+    image = solved.residual(replace(edit, recipe=Recipe()))
+    text = replace(solved, left=0 * solved.left).residual(edit)
     assert image != text
     assert solved.residual(edit) == max(image, text)
+
+
+def test_the_weights_of_the_text_side_are_the_same_whatever_those_of_the_images(
+    bank: PromptBank,
+) -> None:
+    digests = {
+        text_of(
+            compose(bank, [Edit((DOG,), Recipe.of("redirect", both_sides=True, **given))])
+        ).digest
+        for given in ({}, {"lambda_forget": 77.0}, {"mu": 0.3, "anchors": 1.0})
+    }
+    assert len(digests) == 1

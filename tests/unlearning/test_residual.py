@@ -1,4 +1,4 @@
-"""What an edit leaves undone: never more than recorded when requests are added, unlike a naive product."""
+"""What an edit leaves undone: seen whatever undoes it, and never more than recorded when requests are added."""
 
 import math
 from collections.abc import Callable
@@ -10,86 +10,102 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from governance.unlearning.bank import PromptBank
+from governance.unlearning.bank import PromptBank, unit
 from governance.unlearning.composition import (
     MAX_RESIDUAL,
     RESIDUAL_FLOOR,
+    Block,
     Composition,
     Edit,
-    Row,
     compose,
     tolerance,
 )
 from governance.unlearning.labels import LabelSpace
-from governance.unlearning.projector import Projector, identity
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
 BankMaker = Callable[..., PromptBank]
 
+DOG = Edit((Target("dog", None),), Recipe())
 DOG_SKETCH = Edit((Target("dog", "sketch"),), Recipe())
 CAT_SKETCH = Edit((Target("cat", "sketch"),), Recipe())
 SKETCH = Edit((Target(None, "sketch"),), Recipe())
 
-TARGETS = [
-    *[Target(label, None) for label in ("dog", "cat", "horse")],
-    *[Target(label, domain) for label in ("dog", "house") for domain in ("photo", "sketch")],
-    *[Target(None, domain) for domain in ("photo", "sketch")],
-]
-METHODS = [Recipe(), Recipe(strength=0.5), Recipe.of("nullspace"), Recipe.of("ccup", 0.25)]
+METHODS = [
+    Recipe(), Recipe(strength=0.5), Recipe(irreversible=True), Recipe.of("nullspace"),
+    Recipe.of("ccup", 0.25),
+]  # fmt: skip
 EDITS = st.builds(
-    lambda target, recipe: Edit((target,), recipe),
-    st.sampled_from(TARGETS),
+    lambda label, recipe: Edit((Target(label, None),), recipe),
+    st.sampled_from(["dog", "cat", "horse"]),
     st.sampled_from(METHODS),
 )
 
 
-def identity_residual(composition: Composition, bank: PromptBank, one: Edit) -> float:
-    """Residual that the same wishes would have without any edit."""
-    return replace(composition, projector=identity(bank.dimension)).residual(one)
+def lengths(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
-def test_residual_is_one_untouched_and_zero_complete(bank: PromptBank) -> None:
-    zero = Edit((Target("dog", None),), Recipe.of("nullspace", 0.5))
-    solved = compose(bank, [zero])
-    assert identity_residual(solved, bank, zero) == 1
-    assert solved.residual(zero) == pytest.approx(0, abs=1e-9)
-    half = Projector(solved.projector.a / 2, solved.projector.b, 1.0)
-    halfway = replace(solved, projector=half)
-    assert halfway.residual(zero) == pytest.approx(0.5)
+def composition(blocks: list[Block], way: Tensor, left: Tensor) -> Composition:
+    """Some blocks with what they should do and have left; nothing else of it is asked."""
+    return replace(compose(_four(), []), blocks=tuple(blocks), way=way, left=left)
 
 
-@pytest.mark.parametrize(("done", "left"), [(DOG_SKETCH, CAT_SKETCH), (CAT_SKETCH, DOG_SKETCH)])
-def test_residual_is_that_of_the_worst_row_of_the_request_alone(
-    bank: PromptBank, done: Edit, left: Edit
-) -> None:
-    both = compose(bank, [done, left])
-    half_done = replace(both, projector=compose(bank, [done]).projector)
-    assert half_done.residual(left) > 0.9  # held in place
-    assert half_done.residual(done) < 0.5
-    assert half_done.residual(SKETCH) > 0.9  # the worse of the two
+def _four() -> PromptBank:
+    rows = torch.eye(4, dtype=torch.float64)
+    return PromptBank(LabelSpace(("one", "two", "three", "four")), rows, rows)
+
+
+def test_it_is_the_share_of_the_way_that_is_left_of_the_worst_row() -> None:
+    blocks = [Block("texts", ("dog", None)), Block("texts", ("cat", None))]
+    both = Edit((Target("dog", None), Target("cat", None)), Recipe())
+    made = composition(blocks, lengths(2.0, 2.0), lengths(0.5, 1.0))
+    assert made.residual(both) == 0.5
+    assert made.residual(DOG) == 0.25  # of its own rows only
+    assert composition(blocks, lengths(2.0, 2.0), lengths(2.0, 2.0)).residual(both) == 1
+    assert composition(blocks, lengths(2.0, 2.0), lengths(0.0, 0.0)).residual(both) == 0
+
+
+def test_a_row_with_a_short_way_is_held_to_the_mean_way_of_its_request() -> None:
+    blocks = [Block("texts", ("dog", None)), Block("texts", ("cat", None))]
+    both = Edit((Target("dog", None), Target("cat", None)), Recipe())
+    made = composition(blocks, lengths(1.0, 0.01), lengths(0.0, 0.01))
+    assert made.residual(both) == pytest.approx(0.01 / 0.505)
 
 
 def test_a_row_that_is_to_stay_counts_as_done(make_bank: BankMaker) -> None:
+    blocks = [Block("images", ("dog", "sketch"))]
+    assert composition(blocks, lengths(0.0), lengths(0.0)).residual(DOG_SKETCH) == 0
     bank = make_bank()
-    bank.rows[15:20] = bank.rows[15]  # the classes of the domain are alike already
-    stay = Edit((Target(None, "sketch"),), Recipe(shift=0.0))
-    assert identity_residual(compose(bank, [stay]), bank, stay) == 0
-    assert identity_residual(compose(bank, [SKETCH]), bank, SKETCH) == pytest.approx(
-        1
-    )  # shifted all the same
+    bank.rows[15:20] = bank.rows[15]  # the classes of the domain look alike already
+    stay = Edit((Target("cat", "sketch"),), Recipe())
+    assert compose(bank, [stay]).residual(stay) == 0
 
 
-def test_an_edit_that_is_not_finite_is_infinitely_far_from_done(bank: PromptBank) -> None:
-    solved = compose(bank, [DOG_SKETCH])
-    broken = Projector(solved.projector.a * torch.nan, solved.projector.b, 1.0)
-    assert replace(solved, projector=broken).residual(DOG_SKETCH) == math.inf
+def test_an_edit_that_is_not_finite_is_infinitely_far_from_done() -> None:
+    broken = composition([Block("texts", ("dog", None))], lengths(1.0), lengths(math.nan))
+    assert broken.residual(DOG) == math.inf
+
+
+def test_prototypes_of_another_request_are_not_its_own() -> None:
+    blocks = [Block("images", ("dog", "sketch")), Block("images", ("dog", "sketch"), "sha256:1")]
+    made = composition(blocks, lengths(1.0, 1.0), lengths(0.1, 0.9))
+    assert made.residual(DOG_SKETCH) == pytest.approx(0.1)
 
 
 def test_tolerance_has_a_floor_and_doubles_beyond_it() -> None:
     assert tolerance(0.0) == tolerance(RESIDUAL_FLOOR / 2) == RESIDUAL_FLOOR
-    assert tolerance(0.2) == pytest.approx(0.4)
+    assert tolerance(0.3) == pytest.approx(0.6)
     assert tolerance(0.46) == tolerance(1.0) == MAX_RESIDUAL < 1
+
+
+@pytest.mark.parametrize("one", [DOG, DOG_SKETCH, SKETCH], ids=["class", "pair", "domain"])
+@pytest.mark.parametrize("method", METHODS)
+def test_alone_every_method_does_most_of_what_it_should(
+    bank: PromptBank, one: Edit, method: Recipe
+) -> None:
+    alone = replace(one, recipe=method)
+    assert compose(bank, [alone]).residual(alone) < 0.45
 
 
 @settings(max_examples=20, deadline=None)
@@ -98,19 +114,30 @@ def test_tolerance_has_a_floor_and_doubles_beyond_it() -> None:
     noise=st.sampled_from([0.2, 0.4, 0.8]),
     edits=st.lists(EDITS, min_size=2, max_size=5),
 )
-def test_adding_a_request_never_resurrects_an_earlier_one(
+def test_adding_a_class_leaves_none_more_undone_than_was_recorded(
     make_bank: BankMaker, seed: int, noise: float, edits: list[Edit]
 ) -> None:
+    """Among classes that are forgotten everywhere; in one domain the workflow may have to refuse."""
     bank = make_bank(seed=seed, noise=noise, dimension=48)
     allowed = []
     for count, newest in enumerate(edits, start=1):
         alone = compose(bank, [newest]).residual(newest)
-        assert alone < 0.1
+        assert alone < 0.2
         allowed.append(tolerance(alone))
         together = compose(bank, edits[:count])
         for earlier, limit in zip(edits, allowed, strict=False):
-            assert identity_residual(together, bank, earlier) == 1
             assert together.residual(earlier) <= limit
+
+
+def test_weights_of_another_request_that_hold_too_hard_are_seen() -> None:
+    """In a crowd, one request with an enormous λr would hold what another one forgets."""
+    rows = unit(torch.randn(60, 20, generator=torch.Generator().manual_seed(0)).double())
+    bank = PromptBank(LabelSpace(tuple(f"c{n}" for n in range(60))), rows, rows)
+    mine = Edit((Target("c0", None),), Recipe())
+    alone = compose(bank, [mine]).residual(mine)
+    assert alone < 0.25
+    stiff = Edit((Target("c1", None),), Recipe(lambda_retain=1e5))
+    assert compose(bank, [mine, stiff]).residual(mine) > tolerance(alone)
 
 
 def two_similar_classes() -> PromptBank:
@@ -141,27 +168,26 @@ def test_the_naive_product_of_projectors_recognises_the_forgotten_class_again() 
     assert winner(joint) == 2
 
 
-def test_the_naive_product_leaves_a_residual_that_the_composition_does_not() -> None:
+def test_the_naive_product_leaves_what_the_composition_does_not() -> None:
     bank = two_similar_classes()
-    edits = [nullspace("two"), nullspace("one")]
+    edits = [nullspace("one"), nullspace("two")]
+    one, two = (compose(bank, [edit]).projector for edit in edits)
+    # Class two was moved out of the way of its own projector before that was applied.
+    assert float(two.apply(one.apply(bank.rows[1])).norm()) > 0.1
     joint = compose(bank, edits)
-    one, two = (compose(bank, [e]).projector.dense() for e in edits)
-    eye = torch.eye(4, dtype=torch.float64)
-    naive = Projector(one @ two - eye, eye, 1.0)
-    product = replace(joint, projector=naive)
-    # Class one was moved out of the way of its own projector before that was applied.
-    assert product.residual(edits[1]) > tolerance(0.0)
-    assert joint.residual(edits[0]) < 1e-9
-    assert joint.residual(edits[1]) < 1e-9
+    assert [joint.residual(edit) < 1e-9 for edit in edits] == [True, True]
 
 
-def test_a_row_with_a_short_way_is_held_to_the_mean_way_of_its_request() -> None:
-    rows = torch.eye(3, dtype=torch.float64)[:2]
-    goals = rows.clone()
-    goals[0, 2], goals[1, 2] = 1.0, 0.01  # ways of 1 and 0.01, mean 0.505
-    names = (Row(("dog", None), None), Row(("cat", None), None))
-    edit = Edit((Target("dog", None), Target("cat", None)), Recipe())
-    a = torch.zeros(3, 1, dtype=torch.float64)
-    a[0] = 1.0  # the first row arrives, the second does not move
-    done = Projector(a, torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64), 1.0)
-    assert Composition(done, names, rows, goals).residual(edit) == pytest.approx(0.01 / 0.505)
+@pytest.mark.parametrize("method", ["redirect", "ccup", "nullspace"])
+def test_way_and_rest_of_every_row_are_those_of_the_matrix(bank: PromptBank, method: str) -> None:
+    """Not of what was solved for: texts are read through Pᵀ, rows of the papers' methods through P."""
+    composition = compose(bank, [replace(DOG, recipe=Recipe.of(method, 0.75))])
+    P = composition.projector.dense()
+    assert len(composition.blocks) == 4
+    for block, way, left in zip(composition.blocks, composition.way, composition.left, strict=True):
+        row = bank.rows[bank.pairs.index(block.pair)]
+        if method == "redirect":
+            row = row - bank.rows[list(block.anchor)].mean(dim=0)
+        torch.testing.assert_close(way, 0.75 * row.norm())
+        missed = row @ (P.T if method == "redirect" else P) - 0.25 * row
+        torch.testing.assert_close(left, missed.norm(), atol=1e-9, rtol=0)
