@@ -28,15 +28,19 @@ class Fate(Enum):
 def fates(bank: PromptBank, owners: Mapping[int, Recipe]) -> dict[int, Fate]:
     """Fate of each forgotten row, from what is still retained.
 
+    A pair that a request for its domain forgets more strongly than another one the class everywhere has a fate of its
+    own.
+
     Args:
         bank: the prompt bank.
-        owners: bank row numbers that are forgotten.
+        owners: bank row numbers that are forgotten, with the recipe that decides.
     """
     classes = len(bank.labels.classes)
     kept = {row // classes for row in range(len(bank.pairs)) if row not in owners}
     found = {}
-    for row in owners:
-        if row % classes in owners:  # the row of its class that names no domain
+    for row, recipe in owners.items():
+        plain = owners.get(row % classes)  # of the row of its class that names no domain
+        if plain is not None and recipe.strength <= plain.strength:
             found[row] = Fate.EVERYWHERE
         else:
             found[row] = Fate.IN_ITS_DOMAIN if row // classes in kept else Fate.WITH_ITS_DOMAIN
@@ -98,11 +102,10 @@ def class_directions(bank: PromptBank) -> Tensor:
         Classes × d, float64.
     """
     classes = len(bank.labels.classes)
-    indicators = torch.eye(classes, dtype=torch.float64) - 1 / classes
-    labels = indicators.repeat(len(bank.pairs) // classes, 1)
+    sums = bank.rows.reshape(-1, classes, bank.dimension).sum(dim=0)
     normal = bank.rows.T @ bank.rows
     normal.diagonal().add_(DUAL_RIDGE)
-    directions: Tensor = torch.linalg.solve(normal, bank.rows.T @ labels)
+    directions: Tensor = torch.linalg.solve(normal, (sums - sums.mean(dim=0)).T)
     return directions.T
 
 

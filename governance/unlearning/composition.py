@@ -242,7 +242,8 @@ def compose(bank: PromptBank, edits: Sequence[Edit]) -> Composition:
     visual = [stacked[source] for source in sorted(stacked)]
     reference = reference_of(edits)
     rows = _fit_rows(bank, owners, visual, edits)
-    images = fit_images(bank, owners, found, visual, reference)
+    named = {(target.label, target.domain) for edit in edits for target in edit.targets}
+    images = fit_images(bank, owners, found, visual, reference, named, rows.projector)
     texts = fit_texts(bank, owners, found)
     prompts = bank.labels.paraphrases
     blocks = [

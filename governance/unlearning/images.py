@@ -10,7 +10,7 @@ Ax answers 1 to its own image row and 0 to the others, At to its own text. S is 
 their means: directions in which images of one kind differ anyway must not decide.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from governance.errors import InvalidInputError
 from governance.unlearning.anchors import Fate, sink_class
 from governance.unlearning.bank import Pair, PromptBank, unit
+from governance.unlearning.projector import Projector
 from governance.unlearning.prototypes import Prototypes, Reference
 from governance.unlearning.recipe import Recipe
 
@@ -89,6 +90,8 @@ def fit_images(
     found: Mapping[int, Fate],
     prototypes: Sequence[Prototypes],
     reference: Reference | None,
+    named: Collection[tuple[str | None, str | None]],
+    before: Projector,
 ) -> ImageSide:
     """Solve for every (class, domain) that the method `redirect` forgets in its domain only.
 
@@ -98,6 +101,8 @@ def fit_images(
         found: the fate of each.
         prototypes: visual prototypes, in the order of their identities.
         reference: mean and second moment of unlabelled images, if there are any.
+        named: class and domain of every target of a request.
+        before: what the papers' methods do to images first.
 
     Raises:
         InvalidInputError: the problem is singular.
@@ -112,14 +117,15 @@ def fit_images(
         nothing = torch.zeros(0, len(bank.pairs), dtype=torch.float64)
         return ImageSide((), (), empty, nothing, empty.T, empty, bank.rows, 1.0)
     identities, rows, scatter = image_rows(bank, prototypes, reference)
+    rows = before.apply(rows)
     affected = [n for n, row in enumerate(identities) if row.pair in mine]
     recipes = tuple(owners[mine[identities[n].pair]] for n in affected)
     weights = torch.tensor(_weights(bank, owners, found, mine, identities), dtype=torch.float64)
     normal = (rows.T * weights) @ rows
     if scatter is not None:
-        normal += max(recipe.scatter for recipe in recipes) * scatter
+        normal += max(recipe.scatter for recipe in recipes) * _moved(scatter, before)
     if reference is not None:
-        normal += reference.moment
+        normal += _moved(reference.moment, before)
     default = MU_IMAGES if prototypes else MU_TEXTS
     ridge = max(recipe.mu_image or default for recipe in recipes) * len(rows) / bank.dimension
     normal.diagonal().add_(ridge)
@@ -131,7 +137,7 @@ def fit_images(
     seen = _seen(identities)
     overshoots = [r.overshoot or seen[row.pair] for row, r in zip(changing, recipes, strict=True)]
     pairs = [row.pair for row in changing]
-    wanted = _wanted(bank, owners, found, pairs, rows[affected], recipes, overshoots)
+    wanted = _wanted(bank, owners, found, pairs, rows[affected], recipes, overshoots, named)
     gram = bank.rows.T @ bank.rows
     gram.diagonal().add_(min(recipe.mu for recipe in recipes) * len(bank.rows) / bank.dimension)
     b = torch.linalg.solve(gram, (wanted @ bank.rows).T).T.contiguous()
@@ -140,6 +146,11 @@ def fit_images(
         tuple(changing), recipes, rows[affected], wanted, a, b, bank.rows,
         float(eigenvalues[-1] / eigenvalues[0]),
     )  # fmt: skip
+
+
+def _moved(moment: Tensor, before: Projector) -> Tensor:
+    """A second moment of images, of the images as `before` leaves them: PᵀMP."""
+    return before.apply(before.apply(moment).T)
 
 
 def _seen(identities: Sequence[ImageRow]) -> dict[Pair, float]:
@@ -223,6 +234,7 @@ def _wanted(
     rows: Tensor,
     recipes: Sequence[Recipe],
     overshoots: Sequence[float],
+    named: Collection[tuple[str | None, str | None]],
 ) -> Tensor:
     """α E, rows × texts. Columns of classes that are forgotten everywhere stay zero: the text side has them."""
     classes = len(bank.labels.classes)
@@ -235,10 +247,15 @@ def _wanted(
     leads = {
         domain: _lead(logits, pairs, domain, number, free) for domain in {pair[1] for pair in pairs}
     }
-    sink = sink_class(bank, [n for n in free if n not in owners])
+    gone = {pair[1] for pair in pairs if found[places[pair]] is Fate.WITH_ITS_DOMAIN}
+    # A class that somebody asked to be forgotten in such a domain does not take its images.
+    whole = {domain for domain in gone if (None, domain) in named}
+    asked = {n for n in free if any((bank.labels.classes[n], domain) in named for domain in whole)}
+    takers = [n for n in free if n not in owners and n not in asked]
+    sink = sink_class(bank, takers) if gone else None
     for i, (pair, recipe) in enumerate(zip(pairs, recipes, strict=True)):
         own = number[str(pair[0])]
-        if found[places[pair]] is Fate.WITH_ITS_DOMAIN:
+        if pair[1] in gone:
             for start in blocks:
                 columns = [start + n for n in free]
                 scores = logits[i, columns]

@@ -91,7 +91,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise InvalidInputError(f"{_flag(name)} must not be negative, not {value}")
-        if self.anchors != int(self.anchors):
+        if not float(self.anchors).is_integer():
             raise InvalidInputError(f"anchors must be a whole number, not {self.anchors}")
         if self.lambda_retain > 0 and self.mu == 0:
             raise InvalidInputError("mu must be positive when retained rows are used")
@@ -129,7 +129,7 @@ class Recipe:
             foreign = sorted(given.keys() & REDIRECT_ONLY) + [n for n, on in flags.items() if on]
             if foreign:
                 raise InvalidInputError(f"{_flag(foreign[0])} is for the method redirect only")
-        if "anchors" in given and given["anchors"] == int(given["anchors"]):
+        if float(given.get("anchors", 0.5)).is_integer():
             given["anchors"] = int(given["anchors"])
         numbers: dict[str, Any] = _DEFAULTS[chosen] | given
         return cls(

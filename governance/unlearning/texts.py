@@ -167,10 +167,10 @@ def _problem(
         ],
         dtype=torch.float64,
     )
-    moved = {text.pair for text in texts}
+    moved = {text.pair[0] for text in texts}
     gone = {n for n, recipe in owners.items() if not recipe.anchored}
     kept = bank.rows[
-        [n for n, pair in enumerate(bank.pairs) if pair not in moved and n not in gone]
+        [n for n, pair in enumerate(bank.pairs) if pair[0] not in moved and n not in gone]
     ]
     recipes = [text.recipe for text in texts]
     normal = max(r.lambda_retain for r in recipes) * (kept.T @ kept)

@@ -278,16 +278,10 @@ def _next(label: str) -> str:
 @pytest.mark.parametrize(
     "later",
     [
-        pytest.param("the domain", marks=pytest.mark.xfail(reason="it may become the sink")),
-        pytest.param(
-            "the class, weakly",
-            marks=pytest.mark.xfail(reason="its fate becomes EVERYWHERE, by the weak strength"),
-        ),
+        "the domain",
+        "the class, weakly",
         "another class",
-        pytest.param(
-            "another class by nullspace",
-            marks=pytest.mark.xfail(reason="image rows are not moved by P_rows before the fit"),
-        ),
+        "another class by nullspace",
     ],
 )
 def test_a_class_in_one_domain_stays_forgotten_whatever_follows(

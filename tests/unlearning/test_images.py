@@ -22,11 +22,12 @@ from governance.unlearning.images import (
     fit_images,
     image_rows,
 )
+from governance.unlearning.projector import identity
 from governance.unlearning.prototypes import (
     PrototypeKind,
     Prototypes,
+    measure_reference,
     prototypes_of,
-    reference_of,
 )
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
@@ -178,7 +179,7 @@ def test_texts_are_moved_by_the_gap_between_images_and_texts(
     assert shots.scatter is not None
     assert torch.equal(scatter, shots.scatter)
     images = torch.randn(30, bank.dimension, generator=torch.Generator().manual_seed(0)) + 1
-    reference = reference_of(images, {})
+    reference = measure_reference(images, {})
     _, rows, _ = image_rows(bank, (shots,), reference)
     gap = reference.mean - bank.rows[5:].mean(dim=0)
     torch.testing.assert_close(rows[:15], unit(bank.rows[5:] + gap))
@@ -284,7 +285,7 @@ def test_unlabelled_images_are_held(bank: PromptBank, shots: Prototypes) -> None
     def moved(weight: int) -> float:
         reference = None
         if weight:
-            made = reference_of(images, {})
+            made = measure_reference(images, {})
             reference = replace(made, mean=bank.rows[5:].mean(dim=0), moment=weight * made.moment)
         edit = Edit((DOG_SKETCH,), Recipe(), (shots,), reference)
         return float((compose(bank, [edit]).projector.apply(rows) - rows).norm(dim=1).mean())
@@ -313,7 +314,9 @@ def test_scores_of_a_class_that_is_forgotten_everywhere_are_not_touched(
         for n, pair in enumerate(bank.pairs)
         if everywhere.covers(*pair) or domain.covers(*pair)
     }
-    images = fit_images(bank, owners, fates(bank, owners), (), None)
+    named = {(domain.label, domain.domain), (everywhere.label, everywhere.domain)}
+    still = identity(bank.dimension)
+    images = fit_images(bank, owners, fates(bank, owners), (), None, named, still)
     cats = [n for n, pair in enumerate(bank.pairs) if pair[0] == "cat"]
     assert not images.wanted[:, cats].any()
     assert bool(images.wanted.any(dim=1).all())

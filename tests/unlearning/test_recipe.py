@@ -68,7 +68,6 @@ def test_the_number_of_anchors_is_whole() -> None:
         Recipe.of("redirect", anchors=0.0)
 
 
-@pytest.mark.xfail(reason="Recipe.of converts anchors to int before it checks that they are finite")
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_a_number_of_anchors_that_is_not_finite_is_refused(value: float) -> None:
     with pytest.raises(InvalidInputError, match="anchors must be positive"):

@@ -149,19 +149,13 @@ def test_an_irreversible_edit_cannot_be_inverted(space: Space) -> None:
     assert float(torch.linalg.svdvals(forget(space).projector.dense())[-1]) > 1e-4
 
 
-def test_more_texts_than_dimensions_cannot_be_removed_irreversibly() -> None:
+def test_more_texts_than_dimensions_are_nulled_with_all_that_is_left() -> None:
     rows = unit(torch.randn(20, 6, generator=torch.Generator().manual_seed(0)))
     bank = PromptBank(LabelSpace(tuple(f"c{n}" for n in range(20))), rows, rows)
-
-    def edit(count: int, recipe: Recipe) -> Edit:
-        return Edit(tuple(Target(f"c{n}", None) for n in range(count)), recipe)
-
-    compose(bank, [edit(6, EXACT)])
-    with pytest.raises(
-        InvalidInputError, match="7 texts cannot be removed irreversibly from 6 dim"
-    ):
-        compose(bank, [edit(7, EXACT)])
-    compose(bank, [edit(7, Recipe())])
+    edit = Edit(tuple(Target(f"c{n}", None) for n in range(7)), EXACT)
+    composition = compose(bank, [edit])
+    assert composition.residual(edit) < 1e-6
+    assert float(composition.projector.dense().abs().max()) < 1e-6  # nothing is left of the space
 
 
 @FEW
