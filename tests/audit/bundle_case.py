@@ -29,7 +29,7 @@ from governance.policy import CANDIDATE, Policy
 from governance.states import Action, Basis, Role
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.capacity import capacity
-from governance.unlearning.composition import compose
+from governance.unlearning.composition import RECIPE_FORMAT, compose
 from governance.unlearning.labels import LabelSpace, default_domain_templates
 from governance.unlearning.projector import identity
 from governance.unlearning.recipe import Recipe
@@ -144,7 +144,7 @@ def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int
         composed = compose(plan.bank, [member.edit for member in plan.members])
         targets = [target for member in plan.members for target in member.targets]
         recipe = {
-            "format": 1,
+            "format": RECIPE_FORMAT,
             "active": [
                 {"request": m.request, "projector_digest": m.projector_digest, **m.edit.to_dict()}
                 for m in plan.members
