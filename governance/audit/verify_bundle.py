@@ -2667,7 +2667,7 @@ class TextSide(Side):
         for number in asking:
             pair = self.blocks[number].pair
             for place, word in enumerate(labels["synonyms"][pair[0]], starts[pair[0]]):
-                prompt = labels["score_template"].replace("{}", word)
+                prompt = labels["score_template"].replace("{class}", word)
                 self.blocks.append(Block("texts", pair, None, prompt))
                 self._rows.append(bank.paraphrases[place])
                 self._recipes.append(self._recipes[number])
