@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from governance.audit import verify_bundle as verifier
+from governance.digests import canonical_json, load_json
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.composition import Composition, Edit, compose
 from governance.unlearning.labels import LabelSpace, default_domain_templates
+from governance.unlearning.projector import digest_tensor
 from governance.unlearning.prototypes import (
     PrototypeKind,
     Prototypes,
     prototypes_of,
     reference_of,
 )
-from governance.unlearning.projector import digest_tensor
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow.build import problem_of
@@ -42,8 +43,12 @@ def bank_of(classes: int = 5, dimension: int = 24, domains: Sequence[str] = DOMA
         return torch.randn(*shape, dimension, generator=generator, dtype=torch.float64)
 
     named, common = rows(classes), rows()
-    words = {f"class {n}": n for n in range(classes)} | {"kind zero": 0, "kind one": 1, "sort one": 1}
-    places = {domain: row for domain, row in zip(domains, rows(len(domains)), strict=True)}
+    words = {f"class {n}": n for n in range(classes)} | {
+        "kind zero": 0,
+        "kind one": 1,
+        "sort one": 1,
+    }
+    places = dict(zip(domains, rows(len(domains)), strict=True))
 
     def encode(prompts: Sequence[str]) -> Tensor:
         # A longer name first: "class 1" is part of "class 12".
@@ -92,9 +97,7 @@ def posed(bank: PromptBank, edits: Sequence[Edit], composed: Composition) -> Pos
     arrays = Loose([tensor for edit in edits for tensor in edit.arrays])
     mine = [verifier.Edit(n + 1, edit.to_dict(), arrays) for n, edit in enumerate(edits)]
     known = verifier.Bank(
-        verifier.parse(verifier.canonical(bank.labels.to_dict() | {"classes": list(bank.labels.classes)}).encode())
-        if False
-        else _plain(bank.labels.to_dict()),
+        load_json(canonical_json(bank.labels.to_dict())),
         bank.rows.tolist(),
         bank.scores.tolist(),
         bank.paraphrases.tolist(),
@@ -106,13 +109,6 @@ def posed(bank: PromptBank, edits: Sequence[Edit], composed: Composition) -> Pos
         (side, solution, stated[side])
         for side, solution in verifier.sides_2(known, mine, factors, "seed")
     ]
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 R = Recipe.of
@@ -192,3 +188,376 @@ CASES: dict[str, list[Edit]] = {
         Edit((IN_SKETCH,), R("multimodal"), (few_shot(BANK, ("class 2", "sketch")),)),
     ],
 }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_engine_and_the_verifier_agree(name: str) -> None:
+    edits = CASES[name]
+    composed = compose(BANK, edits)
+    left = dict.fromkeys(range(1, len(edits) + 1), 0.0)
+    for _, solution, stated in posed(BANK, edits, composed):
+        assert list(solution.check(stated)) == []
+        assert solution.unchecked == []
+        for edit in solution.edits:
+            left[edit.request] = max(left[edit.request], solution.residual(edit) or 0.0)
+    for number, value in left.items():
+        assert value == pytest.approx(composed.residual(edits[number - 1]), abs=1e-8)
+
+
+def test_the_cases_have_blocks_of_every_kind() -> None:
+    """Otherwise the others would show less than they say."""
+    blocks = [block for edits in CASES.values() for block in compose(BANK, edits).blocks]
+    assert {block.side for block in blocks} == {"rows", "images", "texts"}
+    assert any(block.synonym for block in blocks)
+    assert any(block.source for block in blocks)
+    assert {type(s) for e in CASES.values() for s in sides_of(e)} == {
+        verifier.RowSide,
+        verifier.ImageSide,
+        verifier.TextSide,
+    }
+
+
+def sides_of(edits: Sequence[Edit]) -> list[verifier.Side]:
+    return [
+        side
+        for _, solution, _ in posed(BANK, edits, compose(BANK, edits))
+        for side in solution._sides
+        if side.blocks
+    ]
+
+
+def scaled(vector: list[float], factor: float) -> list[float]:
+    return [factor * value for value in vector]
+
+
+def swapped_scale(solution: verifier.Solution) -> None:
+    """P stays as it is, but the block is not what it should be."""
+    solution.columns[0] = scaled(solution.columns[0], 2.0)
+    solution.lines[0] = scaled(solution.lines[0], 0.5)
+
+
+def foreign_block(solution: verifier.Solution) -> None:
+    solution.columns.append(scaled(solution.columns[0], 0.1))
+    solution.lines.append(solution.lines[-1])
+
+
+def hidden_block(solution: verifier.Solution) -> None:
+    """In the columns of a block another edit is hidden."""
+    solution.lines[-1] = [
+        value + 1e-4 * other for value, other in zip(solution.lines[-1], BANK.rows[2].tolist(), strict=True)
+    ]  # fmt: skip
+
+
+def missing_block(solution: verifier.Solution) -> None:
+    solution.columns.pop()
+    solution.lines.pop()
+
+
+def perturbed(solution: verifier.Solution, number: int) -> None:
+    generator = torch.Generator().manual_seed(number)
+    line = torch.tensor(solution.lines[number], dtype=torch.float64)
+    noise = torch.randn(len(line), generator=generator, dtype=torch.float64)
+    solution.lines[number] = (line + 1e-3 * line.norm() * noise / noise.norm()).tolist()
+
+
+TAMPERED: dict[str, Callable[[verifier.Solution], None]] = {
+    "a foreign block": foreign_block,
+    "a foreign edit in a block": hidden_block,
+    "a block missing": missing_block,
+    "another b": lambda s: perturbed(s, 0),
+    "another b at the end": lambda s: perturbed(s, len(s.lines) - 1),
+    "a b that is doubled": lambda s: s.lines.__setitem__(0, scaled(s.lines[0], 2.0)),
+    "an a that is doubled": lambda s: s.columns.__setitem__(0, scaled(s.columns[0], 2.0)),
+    "an a that is zero": lambda s: s.columns.__setitem__(-1, scaled(s.columns[-1], 0.0)),
+    "a and b scaled": swapped_scale,
+    "another a": lambda s: s.columns[0].__setitem__(3, s.columns[0][3] + 1e-3),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+@pytest.mark.parametrize("name", CASES)
+def test_a_changed_factor_is_found(name: str, how: str) -> None:
+    edits = CASES[name]
+    for _, solution, stated in posed(BANK, edits, compose(BANK, edits)):
+        TAMPERED[how](solution)
+        assert len(list(solution.check(stated))) == 1
+        assert solution.residual(solution.edits[0]) is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_perturbed_row_of_b_is_found(name: str) -> None:
+    edits = CASES[name]
+    composed = compose(BANK, edits)
+    for number in range(composed.projector.b.shape[0]):
+        _, solution, stated = posed(BANK, edits, composed)[0]
+        perturbed(solution, number)
+        assert list(solution.check(stated))
+
+
+def test_a_request_more_or_less_is_found() -> None:
+    for name in ("both sides", "all three from images", "irreversible with others"):
+        edits = CASES[name]
+        composed = compose(BANK, edits)
+        for number in range(len(edits)):
+            others = [edit for n, edit in enumerate(edits) if n != number]
+            (_, solution, _), *_ = posed(BANK, others, compose(BANK, others))
+            (_, more, stated), *_ = posed(BANK, edits, composed)
+            solution.columns, solution.lines = more.columns, more.lines
+            assert list(solution.check(stated)), (name, number)
+
+
+def lie(name: str, honest: Sequence[Edit], said: Sequence[Edit]) -> str:
+    """What is found if `honest` was solved, but `said` was approved."""
+    composed = compose(BANK, honest)
+    (_, solution, stated), *_ = posed(BANK, said, composed)
+    found = list(solution.check(stated))
+    assert len(found) == 1, name
+    return found[0]
+
+
+RECIPES: list[tuple[str, dict[str, Any]]] = [
+    ("a class", {"lambda_forget": 2.6}),
+    ("a class", {"forget_room": 0.5}),
+    ("a class", {"lambda_retain": 1.1}),
+    ("a class", {"mu": 0.019}),
+    ("a class", {"mu_room": 0.002}),
+    ("a class", {"anchors": 3}),
+    ("a class", {"strength": 0.9}),
+    ("a class", {"irreversible": True}),
+    ("a class", {"synonyms": True}),
+    ("irreversible", {"irreversible": False}),
+    ("irreversible", {"mu": 0.019}),
+    ("a class in a domain", {"lambda_image": 11.0}),
+    ("a class in a domain", {"sibling_weight": 4.0}),
+    ("a class in a domain", {"mu_image": 7.0}),
+    ("a class in a domain", {"mu": 0.019}),
+    ("a class in a domain", {"overshoot": 2.0}),
+    ("a class in a domain", {"strength": 0.9}),
+    ("a domain", {"contraction": 0.6}),
+    ("a domain", {"shift": 0.9}),
+    ("all three from images", {"scatter": 301.0}),
+    ("ccup", {"lambda_forget": 900.0}),
+    ("ccup", {"lambda_retain": 11.0}),
+    ("ccup", {"mu": 0.2}),
+    ("nullspace", {"strength": 0.9}),
+    ("nullspace with mu", {"mu": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), RECIPES)
+def test_other_numbers_than_those_approved_are_found(name: str, change: dict[str, Any]) -> None:
+    said = CASES[name]
+    lie(name, [replace(edit, recipe=replace(edit.recipe, **change)) for edit in said], said)
+
+
+def test_another_method_is_found() -> None:
+    said = CASES["a class"]
+    for recipe in (R("ccup"), R("nullspace")):
+        assert "lists other blocks" in lie("method", [replace(said[0], recipe=recipe)], said)
+
+
+def test_other_prototypes_than_those_approved_are_found() -> None:
+    said = CASES["some images"]
+    pairs = said[0].prototypes[0].pairs
+    other = replace(few_shot(BANK, *pairs), rows=few_shot(BANK, *pairs[::-1]).rows)
+    exchanged = [replace(said[0], prototypes=(other,)), said[1]]
+    assert "lists other blocks" in lie("identity", exchanged, said)
+    assert lie("none", [replace(edit, prototypes=()) for edit in said], said)
+    assert other.scatter is not None
+    scattered = replace(said[0].prototypes[0], scatter=1.01 * other.scatter)
+    assert "does not solve" in lie(
+        "scatter", [replace(said[0], prototypes=(scattered,)), said[1]], said
+    )
+
+
+def test_rows_other_than_those_of_the_digest_are_found() -> None:
+    """The blocks name the approved prototypes, but others were solved with."""
+    edits = CASES["some images"]
+    composed = compose(BANK, edits)
+    (_, solution, stated), *_ = posed(BANK, edits, composed)
+    shots = edits[0].prototypes[0]
+    other = replace(shots, rows=shots.rows.flip(0))
+    lied = compose(BANK, [replace(edits[0], prototypes=(other,)), edits[1]])
+    (_, bad, _), *_ = posed(BANK, edits, lied)
+    solution.columns, solution.lines = bad.columns, bad.lines
+    assert list(solution.check(stated))
+
+
+def test_another_reference_is_found() -> None:
+    said = CASES["with a reference"]
+    none = [replace(edit, reference=None) for edit in said]
+    assert lie("none", none, said)
+    other = reference_of(images_of(BANK, SKETCHES, 4), {})
+    assert lie("other", [replace(edit, reference=other) for edit in said], said)
+
+
+def test_a_plain_prompt_stands_for_a_domain_only_without_images() -> None:
+    """A domain whose prompts name no domain: its text rows are left out where there are images."""
+    rows = BANK.rows.clone()
+    rows[5:10] = rows[:5]
+    bank = replace(BANK, rows=rows)
+    for edits, sources in (
+        ([Edit((IN_SKETCH,), R("redirect"))], [False]),
+        ([Edit((IN_SKETCH,), R("redirect"), (few_shot(bank, *SKETCHES),))], [True]),
+        ([Edit((Target("class 2", "photo"),), R("redirect"), (SHOTS,))], [False, True]),
+    ):
+        composed = compose(bank, edits)
+        assert [block.source is not None for block in composed.blocks] == sources
+        (_, solution, stated), *_ = posed(bank, edits, composed)
+        assert list(solution.check(stated)) == []
+        assert solution.residual(solution.edits[0]) == pytest.approx(composed.residual(edits[0]))
+
+
+def anchored(change: Callable[[list[int]], list[int]]) -> list[str]:
+    edits = [Edit((ONE,), R("redirect", anchors=2))]
+    (_, solution, stated), *_ = posed(BANK, edits, compose(BANK, edits))
+    blocks = [{**block} for block in stated["blocks"]]
+    blocks[0]["anchor"] = change(blocks[0]["anchor"])
+    return list(solution.check({"blocks": blocks}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda anchor: anchor[:1],
+        lambda anchor: anchor[::-1],
+        lambda anchor: [anchor[0], anchor[0]],
+        lambda anchor: [anchor[0], next(n for n in range(5) if n not in (1, *anchor))],
+        lambda anchor: [anchor[0], 1],
+        lambda anchor: [anchor[0], 6],
+        lambda anchor: [],
+    ],
+)
+def test_another_anchor_is_found(change: Callable[[list[int]], list[int]]) -> None:
+    (problem,) = anchored(change)
+    assert "has another anchor than the nearest retained texts" in problem
+
+
+def test_an_anchor_that_was_not_used_is_found() -> None:
+    """The recipe says the right one, but the columns lead elsewhere."""
+    edits = [Edit((ONE,), R("redirect", anchors=2))]
+    composed = compose(BANK, edits)
+    (_, solution, stated), *_ = posed(BANK, edits, composed)
+    far = BANK.rows[[0, 4]].mean(dim=0) - BANK.rows[1]
+    assert composed.blocks[0].anchor != (0, 4)
+    solution.columns[0] = far.tolist()
+    assert "is not the way to its anchor" in next(solution.check(stated))
+
+
+def test_anchors_that_are_equally_near_may_stand_in_any_order() -> None:
+    rows = BANK.rows.clone()
+    rows[3] = rows[2]
+    bank = replace(BANK, rows=rows)
+    edits = [Edit((ONE,), R("redirect"))]
+    (_, solution, stated), *_ = posed(bank, edits, compose(bank, edits))
+    blocks = [{**block} for block in stated["blocks"]]
+    blocks[0]["anchor"] = [{2: 3, 3: 2}.get(n, n) for n in blocks[0]["anchor"]]
+    assert blocks[0]["anchor"] != stated["blocks"][0]["anchor"]
+    assert list(solution.check({"blocks": blocks})) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"requests": [1]}, {"requests": [1, 2]}, {"class": "class 1"}, {"domain": "photo"}, {"side": "rows"},
+        {"prototypes": "sha256:0"}, {"synonym": "a photo"}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_a_block_that_is_said_to_be_another_is_found(change: dict[str, Any]) -> None:
+    edits = CASES["several classes"]
+    (_, solution, stated), *_ = posed(BANK, edits, compose(BANK, edits))
+    blocks = [{**stated["blocks"][0], **change}, *stated["blocks"][1:]]
+    assert "lists other blocks" in next(solution.check({"blocks": blocks}))
+    for wrong in (stated["blocks"][1:], [*stated["blocks"], stated["blocks"][0]]):
+        assert "lists other blocks" in next(solution.check({"blocks": wrong}))
+
+
+def test_a_request_without_a_block_is_found() -> None:
+    """Nothing in the label space is what it names."""
+    edits = [Edit((ONE,), R("redirect")), Edit((Target("class 9", None),), R("redirect"))]
+    (_, solution, stated), *_ = posed(BANK, edits, compose(BANK, edits[:1]))
+    assert list(solution.check(stated)) == ["request 2 has no block in it"]
+
+
+def test_nearly_parallel_rows_are_still_told_apart() -> None:
+    """Prompts of a class that name domains differ by next to nothing; more of them than dimensions, too."""
+    rows = BANK.rows.clone()
+    rows[5:10] = rows[:5] + 1e-9 * rows[5:10]
+    rows[10:] = rows[:5]
+    bank = replace(BANK, rows=torch.nn.functional.normalize(rows))
+    lost = tuple(Target(f"class {n}", None) for n in (1, 2, 3))
+    narrow = bank_of(9, 12)
+    for known, targets, recipe in (
+        (bank, lost, R("redirect", irreversible=True)),
+        (bank, lost, R("redirect", irreversible=True, mu=1e-6, mu_room=0.0)),
+        (bank, lost, R("redirect", mu=1e-6, mu_room=0.0)),
+        (bank, lost, R("redirect")),
+        (bank, (SKETCH,), R("redirect", mu=1e-6, mu_image=1e-6)),
+        (bank, (IN_SKETCH,), R("redirect")),
+        (narrow, tuple(Target(f"class {n}", None) for n in range(6)), R("redirect")),
+        (narrow, lost, R("redirect", lambda_forget=1e7)),
+    ):
+        edits = [Edit(targets, recipe)]
+        composed = compose(known, edits)
+        for number in range(-1, len(composed.blocks)):
+            (_, solution, stated), *_ = posed(known, edits, composed)
+            if number >= 0:
+                if max(map(abs, solution.lines[number])) < 1e-3:
+                    continue
+                perturbed(solution, number)
+            assert bool(list(solution.check(stated))) == (number >= 0), (recipe, number)
+
+
+def test_a_sample_is_checked_of_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = tuple(Target(f"class {n}", None) for n in range(10))
+    bank = bank_of(16, 24)
+    edits = [
+        Edit((*lost, Target(None, "photo")), R("redirect")),
+        Edit((Target("class 12", None),), R("nullspace")),
+    ]
+    composed = compose(bank, edits)
+    (_, solution, stated), *_ = posed(bank, edits, composed)
+    work = sum(side.work for side in solution._sides)
+    monkeypatch.setattr(verifier, "WORK", work // 2)
+    assert list(solution.check(stated)) == []
+    assert [line.split(",")[0] for line in solution.unchecked] == [
+        "15 of 31 blocks of texts",
+        "how much of each request is left undone",
+    ]
+    assert solution.residual(solution.edits[0]) is None
+    found = 0
+    for number in range(len(solution.lines)):
+        (_, solution, stated), *_ = posed(bank, edits, composed)
+        perturbed(solution, number)
+        found += bool(list(solution.check(stated)))
+    assert found > len(solution.lines) / 2
+    monkeypatch.setattr(verifier, "WORK", 1)
+    (_, solution, stated), *_ = posed(bank, edits, composed)
+    assert list(solution.check(stated)) == []
+    assert "5 of 5 blocks of images" in solution.unchecked[0]
+
+
+def test_the_sample_depends_on_the_factors() -> None:
+    edits = CASES["a domain"]
+    (_, solution, _), *_ = posed(BANK, edits, compose(BANK, edits))
+    other = verifier.Solution(solution._forgotten, [], ([], []), "another seed")
+    samples = [s._sample(0, 1000, 0.1) for s in (solution, other)]
+    assert [len(sample) for sample in samples] == [100, 100]
+    assert samples[0] != samples[1]
+    assert solution._sample(5, 10, 0.0) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_large_version_takes_seconds() -> None:
+    """60 forgotten texts of width 512 among 260, and a domain, in plain Python."""
+    bank = bank_of(52, 512, ("sketch", "photo", "art", "cartoon"))
+    edits = [Edit((Target(f"class {n}", None),), R("redirect")) for n in range(12)]
+    edits.append(Edit((SKETCH,), R("redirect")))
+    composed = compose(bank, edits)
+    assert composed.projector.b.shape == (100, 512)
+    (_, solution, stated), *_ = posed(bank, edits, composed)
+    start = time.perf_counter()
+    assert list(solution.check(stated)) == []
+    assert solution.unchecked == []
+    assert solution.residual(solution.edits[0]) == pytest.approx(composed.residual(edits[0]))
+    assert time.perf_counter() - start < 40
