@@ -2146,12 +2146,13 @@ HYPERPARAMETERS = (
     "lambda_forget", "forget_room", "lambda_retain", "mu", "mu_room", "anchors", "lambda_image", "sibling_weight",
     "scatter", "mu_image", "overshoot", "contraction", "shift",
 )  # fmt: skip
-EXACT = 1e9
+EXACT, IRREVERSIBLE_RIDGE = 1e9, 3.0
 SIBLING_TEXT, SIBLING_IMAGE = 4.5, 15.0
 MU_TEXTS, MU_IMAGES = 8.0, 4.0
 OVERSHOOT_TEXT, OVERSHOOT_BOTH, OVERSHOOT_IMAGE = 2.2, 2.3, 3.4
 SAME = 1e-6
 DUAL_RIDGE = 1.0
+PLACEHOLDER = "{class}"
 TOWER = {"lambda_forget": 1e3, "lambda_retain": 10.0, "mu": 0.1}
 
 EVERYWHERE, IN_ITS_DOMAIN, WITH_ITS_DOMAIN = "everywhere", "in its domain", "with its domain"
@@ -2667,7 +2668,7 @@ class TextSide(Side):
         for number in asking:
             pair = self.blocks[number].pair
             for place, word in enumerate(labels["synonyms"][pair[0]], starts[pair[0]]):
-                prompt = labels["score_template"].replace("{class}", word)
+                prompt = labels["score_template"].replace(PLACEHOLDER, word)
                 self.blocks.append(Block("texts", pair, None, prompt))
                 self._rows.append(bank.paraphrases[place])
                 self._recipes.append(self._recipes[number])
@@ -2679,15 +2680,17 @@ class TextSide(Side):
         count, width, classes = len(self.blocks), len(bank.rows[0]), len(bank.classes)
         room = width / len({block.pair[0] for block in self.blocks})
         self._weights: List[float] = [
-            EXACT if r["irreversible"] else r["lambda_forget"] + r["forget_room"] * room
-            for r in self._recipes
-        ]
+            EXACT if recipe["irreversible"] and block.pair[1] is None
+            else recipe["lambda_forget"] + recipe["forget_room"] * room
+            for block, recipe in zip(self.blocks, self._recipes)
+        ]  # fmt: skip
         gone = {place for place, recipe in owners.items() if recipe["method"] != "redirect"}
-        self._kept = [
-            row for place, row in enumerate(bank.rows) if place not in gone.union(self._lost)
-        ]
+        moved = gone.union(self._lost)
+        self._kept = [row for place, row in enumerate(bank.rows) if place not in moved]
         self._retain: float = max(recipe["lambda_retain"] for recipe in self._recipes)
         ridge = min(recipe["mu"] + recipe["mu_room"] * room for recipe in self._recipes)
+        if any(recipe["irreversible"] for recipe in self._recipes):
+            ridge *= IRREVERSIBLE_RIDGE
         self._ridge = ridge * max(1, len(self._kept)) / width
         # Beside very large weights the equations for B do not show N any more; then they are solved for S = U N⁻¹ Uᵀ.
         self._dual = self._ridge < 1e-5 * max(self._weights)
@@ -2811,7 +2814,7 @@ class Solution:
             }
             for block, found in zip(self._blocks, stated)
         ]
-        if stated != blocks:
+        if len(stated) != len(self._blocks) or stated != blocks:
             yield "its recipe lists other blocks, or gives them to other requests, than the targets do"
             return
         served = {request for block in blocks for request in block["requests"]}
@@ -2827,7 +2830,9 @@ class Solution:
 
     def _problems(self, anchors: List[Any]) -> Iterator[Finding]:
         """Findings of every side, by the number of the block."""
-        share = min(1.0, WORK / max(1, sum(side.work for side in self._sides)))
+        fixed = sum(side.fixed for side in self._sides)
+        each = sum(side.work for side in self._sides) - fixed
+        share = min(1.0, max(0, WORK - fixed) / max(1, each))
         whole, start = share == 1.0, 0
         for side in self._sides:
             end = start + len(side.blocks)

@@ -18,13 +18,12 @@ from governance.unlearning.projector import digest_tensor
 from governance.unlearning.prototypes import (
     PrototypeKind,
     Prototypes,
+    measure_reference,
     prototypes_of,
-    reference_of,
 )
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
-from governance.workflow.build import problem_of
-from governance.workflow.measure import Member
+from governance.workflow.measure import problem_of
 
 DOMAINS = ("sketch", "photo")
 
@@ -92,8 +91,7 @@ Posed = list[tuple[str, verifier.Solution, dict[str, Any]]]
 
 def posed(bank: PromptBank, edits: Sequence[Edit], composed: Composition) -> Posed:
     """The verifier's view of a composition: for each tower the factors and what the recipe says of them."""
-    members = [Member(n + 1, 1, "", 1.0, edit, 1) for n, edit in enumerate(edits)]
-    stated = problem_of(composed, members)
+    stated = problem_of(composed, [(n + 1, edit) for n, edit in enumerate(edits)])
     arrays = Loose([tensor for edit in edits for tensor in edit.arrays])
     mine = [verifier.Edit(n + 1, edit.to_dict(), arrays) for n, edit in enumerate(edits)]
     known = verifier.Bank(
@@ -120,7 +118,7 @@ SKETCH = Target(None, "sketch")
 PHOTOS = [(f"class {n}", "photo") for n in range(5)]
 SKETCHES = [(f"class {n}", "sketch") for n in range(5)]
 SHOTS = few_shot(BANK, *PHOTOS, *SKETCHES)
-REFERENCE = reference_of(images_of(BANK, PHOTOS + SKETCHES, 9), {"name": "stream"})
+REFERENCE = measure_reference(images_of(BANK, PHOTOS + SKETCHES, 9), {"name": "stream"})
 
 CASES: dict[str, list[Edit]] = {
     "a class": [Edit((ONE,), R("redirect"))],
@@ -142,7 +140,7 @@ CASES: dict[str, list[Edit]] = {
     ],
     "with a reference": [
         Edit((IN_SKETCH, Target("class 3", "photo")), R("redirect"), (SHOTS,), REFERENCE),
-        Edit((ONE,), R("redirect"), (), reference_of(images_of(BANK, PHOTOS), {})),
+        Edit((ONE,), R("redirect"), (), measure_reference(images_of(BANK, PHOTOS), {})),
     ],
     "overlapping": [
         Edit((IN_SKETCH, ONE), R("redirect", 0.5)),
@@ -387,7 +385,7 @@ def test_another_reference_is_found() -> None:
     said = CASES["with a reference"]
     none = [replace(edit, reference=None) for edit in said]
     assert lie("none", none, said)
-    other = reference_of(images_of(BANK, SKETCHES, 4), {})
+    other = measure_reference(images_of(BANK, SKETCHES, 4), {})
     assert lie("other", [replace(edit, reference=other) for edit in said], said)
 
 
@@ -468,7 +466,8 @@ def test_a_block_that_is_said_to_be_another_is_found(change: dict[str, Any]) -> 
     (_, solution, stated), *_ = posed(BANK, edits, compose(BANK, edits))
     blocks = [{**stated["blocks"][0], **change}, *stated["blocks"][1:]]
     assert "lists other blocks" in next(solution.check({"blocks": blocks}))
-    for wrong in (stated["blocks"][1:], [*stated["blocks"], stated["blocks"][0]]):
+    listed = stated["blocks"]
+    for wrong in (listed[1:], listed[:-1], [*listed, listed[0]], []):
         assert "lists other blocks" in next(solution.check({"blocks": wrong}))
 
 
@@ -517,8 +516,8 @@ def test_a_sample_is_checked_of_what_is_too_large(monkeypatch: pytest.MonkeyPatc
     ]
     composed = compose(bank, edits)
     (_, solution, stated), *_ = posed(bank, edits, composed)
-    work = sum(side.work for side in solution._sides)
-    monkeypatch.setattr(verifier, "WORK", work // 2)
+    work, fixed = (sum(getattr(s, name) for s in solution._sides) for name in ("work", "fixed"))
+    monkeypatch.setattr(verifier, "WORK", (work + fixed) // 2)
     assert list(solution.check(stated)) == []
     assert [line.split(",")[0] for line in solution.unchecked] == [
         "15 of 31 blocks of texts",
