@@ -215,8 +215,11 @@ class Contents:
             digests |= {row["factor_a"], row["factor_b"], *text_digests(row["recipe"])}
         for row in self.projectors:
             digests.update(prototype_digests(row["recipe"]))
+        bank = ["bank_rows", "bank_scores"]
+        if verify_bundle.synonyms_moved(row["recipe"] for row in self.projectors):
+            bank.append("bank_paraphrases")
         for model in self.models():
-            digests |= {model["facts"]["bank_rows"], model["facts"]["bank_scores"]}
+            digests |= {model["facts"][name] for name in bank}
         found = {digest: array_bytes(self._session, digest) for digest in sorted(digests)}
         if None in found.values():
             raise _lost("an array")

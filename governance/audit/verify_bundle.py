@@ -32,7 +32,19 @@ from decimal import Decimal
 from hashlib import sha256
 from operator import mul
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 FORMAT = 1
 KIND = "clip-governance-bundle"
@@ -1478,15 +1490,17 @@ class Arrays:
         return name in self.table
 
     def rows(self, name: str) -> List[List[float]]:
-        """The rows of a float64 matrix."""
+        """The rows of a float64 matrix; a vector is one row."""
         entry = self.table[name]
-        count, width = entry["shape"]
+        *many, width = entry["shape"]
+        count = many[0] if many else 1
         values = array("d")
         values.frombytes(self._package.read(f"arrays/{name[7:]}.bin"))
         if sys.byteorder == "big":
             values.byteswap()
         if (
             entry["dtype"] != "float64"
+            or len(many) > 1
             or len(values) != count * width
             or not all(map(math.isfinite, values))
         ):
@@ -1497,6 +1511,18 @@ class Arrays:
 def factors_digest(row: Dict[str, Any]) -> str:
     """Digest of P − I = A B from the digests of A and B."""
     return digest_json({"a": row["factor_a"], "b": row["factor_b"]})
+
+
+def fit_arrays(recipe: Dict[str, Any]) -> List[str]:
+    """Arrays that a projector's recipe refers to: prototypes with their scatter, mean and moment of a reference."""
+    parts = [*recipe["prototypes"], recipe.get("reference") or {}]
+    names = ("rows", "scatter", "mean", "moment")
+    return [part[name] for part in parts for name in names if name in part]
+
+
+def synonyms_moved(recipes: Iterable[Dict[str, Any]]) -> bool:
+    """Whether a projector's recipe moves synonyms, which are rows of the bank's paraphrases."""
+    return any(recipe["hyperparameters"].get("synonyms") for recipe in recipes)
 
 
 def text_factors(recipe: Dict[str, Any]) -> List[str]:
@@ -1530,17 +1556,17 @@ class Records:
             facts = model["facts"]
             if digest_json(model["labels"]) != facts["labels_digest"]:
                 yield f"the label space of model {facts['name']} has another digest"
-            yield from self._missing(
-                f"model {facts['name']}", facts["bank_rows"], facts["bank_scores"]
-            )
+            bank = [facts["bank_rows"], facts["bank_scores"]]
+            if synonyms_moved(row["recipe"] for row in self.projectors):
+                bank.append(facts["bank_paraphrases"])
+            yield from self._missing(f"model {facts['name']}", *bank)
         for row in self.projectors:
             name = f"the projector of request {row['request']}"
             made = digest_json({"recipe": row["recipe"], "factors": factors_digest(row)})
             if made != row["facts"]["digest"]:
                 yield f"{name}: recipe or factors have another digest"
-            rows = [chosen["rows"] for chosen in row["recipe"]["prototypes"] if "rows" in chosen]
-            used = [row["factor_a"], row["factor_b"], *rows, *text_factors(row["recipe"])]
-            yield from self._missing(name, *used)
+            made_of = [*fit_arrays(row["recipe"]), *text_factors(row["recipe"])]
+            yield from self._missing(name, row["factor_a"], row["factor_b"], *made_of)
         for row in self.versions:
             yield from self._version(row)
         if set(self.arrays.table) != self.arrays.used:
@@ -1659,17 +1685,17 @@ class Records:
 
 # ── 7 The matrix ──────────────────────────────────────────────────────────────────────────────────────────────────
 #
-# A version multiplies image features by P = I + A B, with A d × k and B k × d. Each row f of the stacked forgotten rows
-# F belongs to the requests whose targets cover it; row i of B is where f_i is sent, less f_i, and column i of A says
-# how much of it a feature has. So P − I is the sum over the requests of the blocks A_r B_r. The rows of B follow from
-# the prompt bank and the recipes alone and are computed again. A is the solution of
-#     (Fᵀ W F + Rᵀ V R + μ I) A = Fᵀ W
-# with R the retained rows, W and V diagonal weights, which is checked by inserting A; μ is positive, so A is unique.
+# A version multiplies image features by P = I + A B, with A d × k and B k × d; column i of A and row i of B are a
+# block, and each block belongs to the requests whose targets cover its (class, domain). So P − I is the sum over the
+# requests of the blocks A_r B_r. Which blocks there are follows from the prompt bank and the approved recipes alone, so
+# does what each must be. What has a closed form is computed again; what solves equations is inserted into them.
+#
+# The recipe of a version says by its format which equations these are: 7a is format 1, 7b is format 2.
 
 Pair = Tuple[str, Optional[str]]
 CLOSE = 1e-9
 MOST = 400_000_000
-"""Multiplications that a check may need; plain Python does some 40 million a second."""
+"""Multiplications that a check of format 1 may need; plain Python does some 40 million a second."""
 
 
 def dot(left: Sequence[float], right: Sequence[float]) -> float:
@@ -1692,17 +1718,53 @@ def mean(rows: Sequence[Sequence[float]]) -> List[float]:
     return [sum(column) / len(rows) for column in zip(*rows)]
 
 
+def times(vector: Sequence[float], factor: float) -> List[float]:
+    """`factor` times a vector."""
+    return [factor * value for value in vector]
+
+
+def product(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> List[float]:
+    """Inner product of each row with a vector."""
+    return [dot(row, vector) for row in matrix]
+
+
+def cholesky(lower_half: List[List[float]]) -> List[List[float]]:
+    """L of a positive definite matrix M = L Lᵀ, given by its lower half."""
+    lower: List[List[float]] = []
+    for i, line in enumerate(lower_half):
+        made: List[float] = []
+        for j in range(i):
+            made.append((line[j] - dot(made, lower[j][:j])) / lower[j][j])
+        made.append(math.sqrt(line[i] - dot(made, made)))
+        lower.append(made)
+    return lower
+
+
 class Bank:
     """The prompt bank of a model: a unit row for each (class, domain), first those without a domain."""
 
     def __init__(
-        self, labels: Dict[str, Any], rows: List[List[float]], scores: List[List[float]]
+        self,
+        labels: Dict[str, Any],
+        rows: List[List[float]],
+        scores: List[List[float]],
+        paraphrases: Sequence[List[float]] = (),
     ) -> None:
+        self.labels = labels
         self.classes: List[str] = labels["classes"]
-        self.pairs: List[Pair] = [(c, d) for d in [None, *labels["domains"]] for c in self.classes]
-        self.rows, self.scores = rows, scores
+        self.domains: List[str] = labels["domains"]
+        self.pairs: List[Pair] = [(c, d) for d in [None, *self.domains] for c in self.classes]
+        self.rows, self.scores, self.paraphrases = rows, scores, paraphrases
         if not len(rows) == len(scores) == len(self.pairs):
             raise Broken("the prompt bank has another number of rows than its label space")
+
+
+class Prototypes(NamedTuple):
+    """Rows that stand for images of some (class, domain) pairs, and the scatter of the images around them."""
+
+    pairs: List[Pair]
+    rows: List[List[float]]
+    scatter: Optional[List[List[float]]]
 
 
 class Edit:
@@ -1710,36 +1772,67 @@ class Edit:
 
     def __init__(self, request: int, recipe: Dict[str, Any], arrays: Arrays) -> None:
         self.request = request
-        self.targets: List[Dict[str, Any]] = recipe["targets"]
+        self.targets: List[Tuple[Optional[str], Optional[str]]] = [
+            (target["class"], target["domain"]) for target in recipe["targets"]
+        ]
+        self._named = set(self.targets)
         self.recipe: Dict[str, Any] = recipe["hyperparameters"]
-        self.prototypes: Dict[str, Tuple[List[Pair], List[List[float]]]] = {}
+        self.prototypes: Dict[str, Prototypes] = {}
         for chosen in recipe["prototypes"]:
             if "rows" in chosen:
                 source = digest_json({"pairs": chosen["pairs"], "rows": chosen["rows"]})
                 pairs = [(label, domain) for label, domain in chosen["pairs"]]
-                self.prototypes[source] = (pairs, arrays.rows(chosen["rows"]))
+                scatter = arrays.rows(chosen["scatter"]) if "scatter" in chosen else None
+                self.prototypes[source] = Prototypes(pairs, arrays.rows(chosen["rows"]), scatter)
+        self.reference: Optional[Tuple[str, List[float], List[List[float]]]] = None
+        said = recipe.get("reference")
+        if said is not None:
+            source = digest_json([said["mean"], said["moment"]])
+            self.reference = (source, arrays.rows(said["mean"])[0], arrays.rows(said["moment"]))
 
     def covers(self, pair: Pair) -> bool:
         """Whether a target of the request covers the (class, domain)."""
-        label, domain = pair
-        return any(
-            t["class"] in (None, label) and t["domain"] in (None, domain) for t in self.targets
-        )
+        return not self._named.isdisjoint(covering(pair))
 
-    def for_text(self) -> Edit:
-        """The same request for the text tower: text rows only, towards the plain mean of the retained rows."""
-        other: Edit = object.__new__(Edit)
-        kept = (
-            self.recipe if self.recipe["lambda_retain"] > 0 else {"lambda_retain": 10.0, "mu": 0.1}
-        )
-        plain = {"overshoot": 1.0, "sibling_weight": 1.0, "contraction": 1.0, "shift": 0.0}
-        plain = {**plain, "lambda_retain": kept["lambda_retain"], "mu": kept["mu"]}
-        other.request, other.targets, other.prototypes = self.request, self.targets, {}
-        other.recipe = {**self.recipe, **plain, "method": "redirect"}
-        return other
+
+def covering(pair: Pair) -> Tuple[Tuple[Optional[str], Optional[str]], ...]:
+    """Class and domain of every target that covers the pair."""
+    label, domain = pair
+    return (label, domain), (label, None), (None, domain)
 
 
 _STRENGTH = ("nullspace", "multimodal", "ccup", "redirect")
+
+
+def not_orthogonal(
+    columns: List[List[float]], rows: List[List[float]], chosen: Sequence[int]
+) -> Optional[str]:
+    """Why A F is not the orthogonal projection on the rows F, which it is without retained rows and with μ = 0."""
+    across = list(zip(*rows))
+    for row in (rows[number] for number in chosen):
+        shares = product(columns, row)
+        if length(add(product(across, shares), row, -1.0)) > 1e-5 * max(length(row), 1e-30):
+            return "A does not reach all of the forgotten rows"
+    # A F is symmetric: x A F y = y A F x for some x and y that nobody could prepare for.
+    state = sha256(b"".join(array("d", row).tobytes() for row in rows)).digest()
+    for _ in range(8):
+        x: List[float] = []
+        y: List[float] = []
+        for vector in (x, y):
+            for _ in rows[0]:
+                state = sha256(state).digest()
+                vector.append(int.from_bytes(state[:6], "big") / 2**48 - 0.5)
+        one, other = (dot(product(columns, v), product(rows, w)) for v, w in ((x, y), (y, x)))
+        if abs(one - other) > 1e-6 * length(x) * length(y):
+            return "A does not project orthogonally, so it does more than remove the forgotten rows"
+    return None
+
+
+# ── 7a The matrix, format 1 ───────────────────────────────────────────────────────────────────────────────────────
+#
+# Row i of B is where a forgotten row f_i of the bank is sent, less f_i, and column i of A says how much of it a feature
+# has. A solves (Fᵀ W F + Rᵀ V R + μ I) A = Fᵀ W with F the forgotten and R the retained rows, W and V diagonal weights,
+# which is checked by inserting A; μ is positive, so A is unique.
 
 
 def _priority(recipe: Dict[str, Any]) -> Tuple[float, ...]:
@@ -1750,6 +1843,17 @@ def _priority(recipe: Dict[str, Any]) -> Tuple[float, ...]:
         _STRENGTH.index(recipe["method"]),
         *(recipe[name] for name in names),
     )
+
+
+def for_text(edit: Edit) -> Edit:
+    """The same request for the text tower: text rows only, towards the plain mean of the retained rows."""
+    other: Edit = object.__new__(Edit)
+    other.__dict__.update(edit.__dict__)
+    kept = edit.recipe if edit.recipe["lambda_retain"] > 0 else {"lambda_retain": 10.0, "mu": 0.1}
+    plain = {"overshoot": 1.0, "sibling_weight": 1.0, "contraction": 1.0, "shift": 0.0}
+    plain = {**plain, "lambda_retain": kept["lambda_retain"], "mu": kept["mu"]}
+    other.prototypes, other.recipe = {}, {**edit.recipe, **plain, "method": "redirect"}
+    return other
 
 
 class Problem:
@@ -1768,7 +1872,9 @@ class Problem:
             (pair, None, row) for pair, row in zip(bank.pairs, bank.rows)
         ]
         for source in sorted(stacked):
-            rows += [(pair, source, row) for pair, row in zip(*stacked[source])]
+            rows += [
+                (p, source, row) for p, row in zip(stacked[source].pairs, stacked[source].rows)
+            ]
         self.lost = [row for row in rows if places[row[0]] in self.owners]
         self.kept = [(n, row) for n, row in enumerate(rows) if places[row[0]] not in self.owners]
         decided = [self.owners[places[pair]] for pair, _, _ in self.lost]
@@ -1852,18 +1958,6 @@ class Problem:
         self.held = [weight * (factor if row[0][0] in siblings else 1.0) for _, row in self.kept]
 
 
-def cholesky(lower_half: List[List[float]]) -> List[List[float]]:
-    """L of a positive definite matrix M = L Lᵀ, given by its lower half."""
-    lower: List[List[float]] = []
-    for i, line in enumerate(lower_half):
-        made: List[float] = []
-        for j in range(i):
-            made.append((line[j] - dot(made, lower[j][:j])) / lower[j][j])
-        made.append(math.sqrt(line[i] - dot(made, made)))
-        lower.append(made)
-    return lower
-
-
 def solve(lower: List[List[float]], right: List[float]) -> List[float]:
     """X of L Lᵀ x = right."""
     half: List[float] = []
@@ -1880,7 +1974,7 @@ class Matrix:
     """The factors of one side of a version, held against its problem."""
 
     def __init__(self, problem: Problem, a: List[List[float]], b: List[List[float]]) -> None:
-        self.problem, self.b = problem, b
+        self.problem, self.edits, self.b = problem, problem.edits, b
         self.columns = [list(column) for column in zip(*a)]
         self.unchecked: List[str] = []
 
@@ -1989,29 +2083,9 @@ class Matrix:
     def _limit(self) -> Iterator[str]:
         """Without retained rows and with μ = 0: A F is the orthogonal projection on the forgotten rows."""
         rows = [row for _, _, row in self.problem.lost]
-        spread = [[dot(row, column) for column in self.columns] for row in rows]
-        across = list(zip(*rows))
-        for row, shares in zip(rows, spread):
-            image = [dot(shares, line) for line in across]
-            if length(add(image, row, -1.0)) > 1e-5 * max(length(row), 1e-30):
-                yield "A does not reach all of the forgotten rows"
-                return
-        # A F is symmetric: x A F y = y A F x for some x and y that nobody could prepare for.
-        state = sha256(b"".join(array("d", row).tobytes() for row in rows)).digest()
-        for _ in range(8):
-            x: List[float] = []
-            y: List[float] = []
-            for vector in (x, y):
-                for _ in rows[0]:
-                    state = sha256(state).digest()
-                    vector.append(int.from_bytes(state[:6], "big") / 2**48 - 0.5)
-            one, other = self._twist(x, y, rows), self._twist(y, x, rows)
-            if abs(one - other) > 1e-6 * length(x) * length(y):
-                yield "A does not project orthogonally, so it does more than remove the forgotten rows"
-                return
-
-    def _twist(self, x: List[float], y: List[float], rows: List[List[float]]) -> float:
-        return dot([dot(x, column) for column in self.columns], [dot(row, y) for row in rows])
+        problem = not_orthogonal(self.columns, rows, range(len(rows)))
+        if problem is not None:
+            yield problem
 
     def apply(self, row: List[float]) -> List[float]:
         """The row times P."""
@@ -2040,6 +2114,788 @@ def _margin(row: List[float], scores: List[List[float]], own: int) -> float:
     return logits[own] - max(value for n, value in enumerate(logits) if n != own)
 
 
+def sides_1(
+    bank: Bank, edits: List[Edit], factors: Dict[str, Any], seed: str
+) -> Iterator[Tuple[str, Matrix]]:
+    """The matrix of each tower that a version of format 1 edits."""
+    yield "image", Matrix(Problem(bank, edits), *factors["image"])
+    both = [for_text(edit) for edit in edits if edit.recipe["both_sides"]]
+    if both:
+        yield "text", Matrix(Problem(bank, both), *factors["text"])
+
+
+# ── 7b The matrix, format 2 ───────────────────────────────────────────────────────────────────────────────────────
+#
+# The blocks are those of three sides, P = P_rows P_images P_texts, each I + Σ aᵢ bᵢ over its blocks. What a row v meets
+# behind its side it meets at once: b of a block is its own b times the P of the sides behind.
+#   texts   classes that are forgotten everywhere: u is a text less its anchor, the mean of the nearest retained texts;
+#           aᵢ = −αᵢ uᵢ, and (N + Uᵀ Λ U) bᵢ = λᵢ uᵢ with N = λr Rᵀ R + μ I over the retained texts R
+#   images  classes in one domain, and domains: (Xᵀ W X + σS + M + μ I) aᵢ = wᵢ xᵢ over the rows X standing for images;
+#           bᵢ = (Tᵀ T + μt I)⁻¹ Tᵀ eᵢ, eᵢ the wanted change of the score of every text T
+#   rows    methods of the papers: (Fᵀ W F + Rᵀ V R + μ I) aᵢ = wᵢ fᵢ, or the limit μ → 0; bᵢ = −αᵢ fᵢ
+# The text tower has a matrix of its own, with rows only.
+
+WORK = 2_400_000_000
+"""Multiplications for one matrix of format 2, about a minute; if all blocks take more, a sample of them is checked."""
+FEWEST = 8
+"""Blocks of each side that a sample holds at least."""
+SOLVED = 1e-7
+"""What is solved for again may differ by this from what was recorded, relative to its length: it was rounded twice."""
+
+HYPERPARAMETERS = (
+    "lambda_forget", "forget_room", "lambda_retain", "mu", "mu_room", "anchors", "lambda_image", "sibling_weight",
+    "scatter", "mu_image", "overshoot", "contraction", "shift",
+)  # fmt: skip
+EXACT, IRREVERSIBLE_RIDGE = 1e9, 3.0
+SIBLING_TEXT, SIBLING_IMAGE = 4.5, 15.0
+MU_TEXTS, MU_IMAGES = 8.0, 4.0
+OVERSHOOT_TEXT, OVERSHOOT_BOTH, OVERSHOOT_IMAGE = 2.2, 2.3, 3.4
+SAME = 1e-6
+DUAL_RIDGE = 1.0
+PLACEHOLDER = "{class}"
+TOWER = {"lambda_forget": 1e3, "lambda_retain": 10.0, "mu": 0.1}
+
+EVERYWHERE, IN_ITS_DOMAIN, WITH_ITS_DOMAIN = "everywhere", "in its domain", "with its domain"
+
+
+def precedence(recipe: Dict[str, Any]) -> Tuple[Any, ...]:
+    """Of several requests that cover a row the one that does most to it decides."""
+    return (
+        recipe["strength"],
+        _STRENGTH.index(recipe["method"]),
+        recipe["irreversible"],
+        recipe["synonyms"],
+        recipe["lambda_forget"],
+        recipe["overshoot"] or 0.0,
+        *(recipe[name] or 0.0 for name in HYPERPARAMETERS),
+    )
+
+
+class Forgotten:
+    """Which rows of the bank are forgotten, by whose recipe, and what becomes of each."""
+
+    def __init__(self, bank: Bank, edits: Sequence[Edit]) -> None:
+        self.bank, self.edits = bank, edits
+        self._asking: Dict[Any, List[int]] = {}
+        named: Dict[Any, Dict[str, Any]] = {}
+        for edit in edits:
+            for target in edit.targets:
+                self._asking.setdefault(target, []).append(edit.request)
+                named[target] = max(named.get(target, edit.recipe), edit.recipe, key=precedence)
+        self.owners: Dict[int, Dict[str, Any]] = {}
+        for place, pair in enumerate(bank.pairs):
+            recipes = [named[target] for target in covering(pair) if target in named]
+            if recipes:
+                self.owners[place] = max(recipes, key=precedence)
+        size, count = len(bank.classes), len(bank.pairs)
+        retaining = {place // size for place in range(count) if place not in self.owners}
+        self.fates = {
+            place: EVERYWHERE if place % size in self.owners
+            else IN_ITS_DOMAIN if place // size in retaining else WITH_ITS_DOMAIN
+            for place in self.owners
+        }  # fmt: skip
+        self.places = {pair: place for place, pair in enumerate(bank.pairs)}
+        stacked = {source: chosen for edit in edits for source, chosen in edit.prototypes.items()}
+        self.visual = [(source, stacked[source]) for source in sorted(stacked)]
+
+    def requests_of(self, pair: Pair) -> List[int]:
+        """Whose rows those of a pair are."""
+        asking = {number for target in covering(pair) for number in self._asking.get(target, ())}
+        return [edit.request for edit in self.edits if edit.request in asking]
+
+    def redirected(self, *fates: str) -> List[int]:
+        """Rows of the bank with one of these fates that the method `redirect` forgets."""
+        return [
+            place for place, fate in self.fates.items()
+            if fate in fates and self.owners[place]["method"] == "redirect"
+        ]  # fmt: skip
+
+
+class Factors:
+    """I + Σ aᵢ bᵢ over some blocks."""
+
+    def __init__(self, columns: List[List[float]], lines: List[List[float]]) -> None:
+        self.columns, self.lines = columns, lines
+        self._across = list(zip(*lines))
+
+    def apply(self, row: List[float]) -> List[float]:
+        """The row times this matrix."""
+        if not self.lines:
+            return row
+        shares = product(self.columns, row)
+        return [x + dot(shares, line) for x, line in zip(row, self._across)]
+
+
+def gram(
+    rows: Sequence[Sequence[float]], weights: Sequence[float], width: int
+) -> List[List[float]]:
+    """Σ wᵢ xᵢᵀ xᵢ."""
+    columns = list(zip(*rows)) or [()] * width
+    scaled = [list(map(mul, weights, column)) for column in columns]
+    half = [[dot(line, other) for other in columns[: i + 1]] for i, line in enumerate(scaled)]
+    return [line + [half[j][i] for j in range(i + 1, width)] for i, line in enumerate(half)]
+
+
+def ridged(matrix: List[List[float]], ridge: float) -> List[List[float]]:
+    """A matrix with something added to its diagonal."""
+    return [[*line[:i], line[i] + ridge, *line[i + 1 :]] for i, line in enumerate(matrix)]
+
+
+class Inverse:
+    """M⁻¹ of a positive definite matrix, by Cholesky."""
+
+    def __init__(self, matrix: List[List[float]]) -> None:
+        self._lower = cholesky(matrix)
+        columns = [[line[i] for line in self._lower[i:]] for i in range(len(matrix))]
+        self._upper = [column[::-1] for column in reversed(columns)]
+
+    def apply(self, right: Sequence[float]) -> List[float]:
+        """X of M x = right."""
+        half: List[float] = []
+        for line, value in zip(self._lower, right):
+            half.append((value - dot(line[:-1], half)) / line[-1])
+        made: List[float] = []  # from the last to the first
+        for line, value in zip(self._upper, reversed(half)):
+            made.append((value - dot(line[:-1], made)) / line[-1])
+        return made[::-1]
+
+
+class Normal:
+    """M = Σ wᵢ xᵢᵀ xᵢ + μ I + others; multiplied out only if so many vectors make that less work."""
+
+    def __init__(
+        self,
+        rows: List[List[float]],
+        weights: List[float],
+        ridge: float,
+        vectors: int,
+        others: Sequence[List[List[float]]] = (),
+    ) -> None:
+        width = len(rows[0])
+        self._rows, self._weights, self._ridge, self._others = rows, weights, ridge, list(others)
+        if self.work(len(rows), width, vectors) < 2 * len(rows) * width * vectors:
+            self._others.append(gram(rows, weights, width))
+            self._rows = []
+        self._across = list(zip(*self._rows))
+
+    @staticmethod
+    def work(count: int, width: int, vectors: int) -> int:
+        """Multiplications for so many rows and vectors."""
+        return min(2 * count * width * vectors, (count // 2 + vectors) * width**2)
+
+    def apply(self, vector: List[float]) -> List[float]:
+        """The vector times M."""
+        out = times(vector, self._ridge)
+        if self._rows:
+            shares = list(map(mul, self._weights, product(self._rows, vector)))
+            out = add(out, product(self._across, shares))
+        for matrix in self._others:
+            out = add(out, product(matrix, vector))
+        return out
+
+    def solved(self, vector: List[float], right: Sequence[float], weight: float) -> bool:
+        """Whether the vector solves M x = weight · right."""
+        return length(add(self.apply(vector), right, -weight)) <= CLOSE * weight
+
+
+class Block(NamedTuple):
+    """What a column of A and row of B are."""
+
+    side: str
+    pair: Pair
+    source: Optional[str] = None
+    synonym: Optional[str] = None
+
+
+Finding = Tuple[int, str]
+"""Number of a block of a side, and what is wrong with it."""
+
+
+class Side:
+    """A side: its blocks, and how they are checked.
+
+    Attributes:
+        blocks: what they are, in order.
+        work: multiplications of checking all of them.
+        fixed: those of them that checking a single one needs.
+    """
+
+    blocks: List[Block]
+    work = 0
+    fixed = 0
+
+    def check(
+        self, own: Factors, behind: Factors, anchors: List[Any], chosen: List[int]
+    ) -> Iterator[Finding]:
+        """What is wrong with the chosen blocks, given those behind this side and the anchors that the recipe states."""
+        raise NotImplementedError
+
+    def lengths(self, own: Factors) -> List[Tuple[float, float]]:
+        """How far each block was to go, and how much of that is left undone."""
+        raise NotImplementedError
+
+
+class RowSide(Side):
+    """Rows that are sent along `moves`, while others are held: the papers' methods and the text tower."""
+
+    def __init__(
+        self,
+        blocks: List[Block],
+        rows: List[List[float]],
+        moves: List[List[float]],
+        weights: List[float],
+        held: List[List[float]],
+        held_weight: float,
+        mu: float,
+    ) -> None:
+        self.blocks, self.rows, self.moves, self.weights = blocks, rows, moves, weights
+        self._held, self._held_weight, self._mu = held, held_weight, mu
+        if rows:
+            count, width = len(rows), len(rows[0])
+            self.work = Normal.work(count + len(held), width, count) + 6 * count**2 * width
+
+    @classmethod
+    def of_papers(cls, forgotten: Forgotten) -> RowSide:
+        """Rows that other methods than `redirect` forget, text rows and prototypes, go to zero."""
+        bank, owners, places = forgotten.bank, forgotten.owners, forgotten.places
+        stacked = [(Block("rows", pair), row) for pair, row in zip(bank.pairs, bank.rows)]
+        for source, chosen in forgotten.visual:
+            stacked += [
+                (Block("rows", p, source), row) for p, row in zip(chosen.pairs, chosen.rows)
+            ]
+        lost = [
+            (block, row, owners[places[block.pair]]) for block, row in stacked
+            if owners.get(places[block.pair], {"method": "redirect"})["method"] != "redirect"
+        ]  # fmt: skip
+        recipes = [edit.recipe for edit in forgotten.edits if edit.recipe["method"] != "redirect"]
+        weight = max((recipe["lambda_retain"] for recipe in recipes), default=0.0)
+        kept = [row for block, row in stacked if places[block.pair] not in owners] if weight else []
+        return cls(
+            [block for block, _, _ in lost],
+            [row for _, row, _ in lost],
+            [times(row, -recipe["strength"]) for _, row, recipe in lost],
+            [recipe["lambda_forget"] for _, _, recipe in lost],
+            kept,
+            weight,
+            min((recipe["mu"] for recipe in recipes if recipe["mu"] > 0), default=0.0),
+        )
+
+    @classmethod
+    def of_tower(cls, forgotten: Forgotten) -> RowSide:
+        """Every forgotten prompt goes to the mean of what is retained in its domain."""
+        bank, owners = forgotten.bank, forgotten.owners
+        kept = [place for place in range(len(bank.rows)) if place not in owners]
+        classes = {bank.pairs[place][0] for place in kept}
+        goals: Dict[Optional[str], List[float]] = {}
+        for domain in {bank.pairs[place][1] for place in owners}:
+            rows = [place for place, pair in enumerate(bank.pairs) if pair[1] == domain]
+            here = [place for place in rows if place not in owners]
+            elsewhere = [place for place in rows if bank.pairs[place][0] in classes]
+            goals[domain] = mean([bank.rows[place] for place in here or elsewhere or rows])
+        moves = [
+            times(add(goals[bank.pairs[place][1]], bank.rows[place], -1.0), recipe["strength"])
+            for place, recipe in owners.items()
+        ]
+        return cls(
+            [Block("rows", bank.pairs[place]) for place in owners],
+            [bank.rows[place] for place in owners],
+            moves,
+            [TOWER["lambda_forget"]] * len(owners),
+            [bank.rows[place] for place in kept],
+            TOWER["lambda_retain"],
+            TOWER["mu"],
+        )
+
+    def check(
+        self, own: Factors, behind: Factors, anchors: List[Any], chosen: List[int]
+    ) -> Iterator[Finding]:
+        """B from the moves; A by its normal equations, or as a projection."""
+        for number in chosen:
+            move = self.moves[number]
+            off = add(behind.apply(move), own.lines[number], -1.0)
+            if max(map(abs, off)) > CLOSE * max(1.0, length(move)):
+                yield number, "sends its row elsewhere than the recipes say"
+        if self._mu == 0:
+            problem = not_orthogonal(own.columns, self.rows, chosen)
+            if problem is not None:
+                yield chosen[0], f"is one of those whose {problem}"
+            return
+        weights = self.weights + [self._held_weight] * len(self._held)
+        normal = Normal(self.rows + self._held, weights, self._mu, len(chosen))
+        for number in chosen:
+            if not normal.solved(own.columns[number], self.rows[number], self.weights[number]):
+                yield number, "has a column of A that does not solve what the recipes pose"
+
+    def lengths(self, own: Factors) -> List[Tuple[float, float]]:
+        """‖f − g‖ and ‖f P − g‖, with P of this side alone."""
+        mine = Factors(own.columns, self.moves)
+        return [
+            (length(move), length(add(mine.apply(row), add(row, move), -1.0)))
+            for row, move in zip(self.rows, self.moves)
+        ]
+
+
+class ImageSide(Side):
+    """What `redirect` forgets in its domain only: the scores of some rows that stand for images change."""
+
+    def __init__(self, forgotten: Forgotten) -> None:
+        self._forgotten, self._bank = forgotten, forgotten.bank
+        bank, owners = forgotten.bank, forgotten.owners
+        mine = {
+            bank.pairs[place]: place
+            for place in forgotten.redirected(IN_ITS_DOMAIN, WITH_ITS_DOMAIN)
+        }
+        self._answers: Dict[int, Tuple[Dict[int, float], List[float]]] = {}
+        self._all = self._images() if mine else []
+        self._changing = [n for n, (pair, _, _) in enumerate(self._all) if pair in mine]
+        self._pairs = [self._all[n][0] for n in self._changing]
+        self._rows = [self._all[n][2] for n in self._changing]
+        self.blocks = [Block("images", *self._all[n][:2]) for n in self._changing]
+        self._recipes = [owners[mine[pair]] for pair in self._pairs]
+        if not mine:
+            return
+        self._free = [n for n in range(len(bank.classes)) if forgotten.fates.get(n) != EVERYWHERE]
+        self._weights = self._weigh(mine)
+        count, width, texts = len(self._rows), len(bank.rows[0]), len(bank.rows)
+        self.fixed = (texts // 2 + len(bank.classes)) * width**2
+        self.work = (
+            self.fixed
+            + Normal.work(len(self._all), width, count)
+            + count * width * (3 * texts + 2 * width + 2 * count)
+        )
+
+    def _images(self) -> List[Tuple[Pair, Optional[str], List[float]]]:
+        """What stands for images: texts moved by the gap between images and texts, and prototypes."""
+        bank, visual = self._bank, self._forgotten.visual
+        size = len(bank.classes)
+        named = range(size, len(bank.pairs)) if bank.domains else range(size)
+        images = [
+            (pair, source, row)
+            for source, chosen in visual
+            for pair, row in zip(chosen.pairs, chosen.rows)
+        ]
+        self._reference = min(
+            (edit.reference for edit in self._forgotten.edits if edit.reference is not None),
+            key=lambda reference: reference[0],
+            default=None,
+        )
+        gap = [0.0] * len(bank.rows[0])
+        if self._reference is not None:
+            gap = add(self._reference[1], mean([bank.rows[place] for place in named]), -1.0)
+        elif images:
+            places = self._forgotten.places
+            gap = mean([add(row, bank.rows[places[pair]], -1.0) for pair, _, row in images])
+        seen = {pair for pair, _, _ in images}
+        texts: List[Tuple[Pair, Optional[str], List[float]]] = []
+        for place in named:
+            pair, row = bank.pairs[place], bank.rows[place]
+            # A domain's prompt that is the plain one names no domain, so it stands only where no image does.
+            plain = bool(bank.domains) and length(add(row, bank.rows[place % size], -1.0)) <= SAME
+            if not plain or pair not in seen:
+                moved = add(row, gap)
+                texts.append((pair, None, times(moved, 1 / max(length(moved), 1e-12))))
+        return texts + images
+
+    def _weigh(self, mine: Dict[Pair, int]) -> List[float]:
+        """Weight of every row: what changes, its siblings in other domains, the others."""
+        owners, fates = self._forgotten.owners, self._forgotten.fates
+        siblings: Dict[str, List[Dict[str, Any]]] = {}
+        for pair, place in mine.items():
+            if fates[place] == IN_ITS_DOMAIN:
+                siblings.setdefault(pair[0], []).append(owners[place])
+        weights = []
+        for pair, source, _ in self._all:
+            default = SIBLING_TEXT if source is None else SIBLING_IMAGE
+            weights.append(
+                owners[mine[pair]]["lambda_image"] if pair in mine
+                else max((r["sibling_weight"] or default for r in siblings.get(pair[0], ())), default=1.0)
+            )  # fmt: skip
+        return weights
+
+    def check(
+        self, own: Factors, behind: Factors, anchors: List[Any], chosen: List[int]
+    ) -> Iterator[Finding]:
+        """A by its normal equations; B from the wanted changes."""
+        normal = self._normal(len(chosen))
+        for number in chosen:
+            weight = self._weights[self._changing[number]]
+            if not normal.solved(own.columns[number], self._rows[number], weight):
+                yield number, "has a column of A that does not solve what the recipes pose"
+        self._solve_texts()
+        for number in chosen:
+            _, answer = self._answer(number)
+            off = add(behind.apply(answer), own.lines[number], -1.0)
+            if length(off) > SOLVED * max(length(answer), CLOSE):
+                yield number, "changes other scores than the recipes say"
+
+    def _normal(self, vectors: int) -> Normal:
+        recipes, visual = self._recipes, self._forgotten.visual
+        others = [] if self._reference is None else [self._reference[2]]
+        spread = [chosen.scatter for _, chosen in visual if chosen.scatter is not None]
+        if spread:
+            share = max(recipe["scatter"] for recipe in recipes) / len(spread)
+            others += [[times(line, share) for line in scatter] for scatter in spread]
+        default = MU_IMAGES if visual else MU_TEXTS
+        ridge = max(recipe["mu_image"] or default for recipe in recipes)
+        ridge *= len(self._all) / len(self._rows[0])
+        return Normal([row for _, _, row in self._all], self._weights, ridge, vectors, others)
+
+    def _solve_texts(self) -> None:
+        """What the changes are made with: (Tᵀ T + μt I)⁻¹, the class that takes a domain's images, and the leads."""
+        bank, width = self._bank, len(self._bank.rows[0])
+        texts = gram(bank.rows, [1.0] * len(bank.rows), width)
+        ridge = min(recipe["mu"] for recipe in self._recipes) * len(bank.rows) / width
+        self._inverse = Inverse(ridged(texts, ridge))
+        self._sink, self._leads = 0, {}
+        if any(self._fate(pair) == WITH_ITS_DOMAIN for pair in self._pairs):
+            self._sink = self._nearest_class(Inverse(ridged(texts, DUAL_RIDGE)))
+            self._leads = {domain: self._lead(domain) for domain in {p[1] for p in self._pairs}}
+
+    def _fate(self, pair: Pair) -> str:
+        return self._forgotten.fates[self._forgotten.places[pair]]
+
+    def _nearest_class(self, inverse: Inverse) -> int:
+        """Of the retained classes the one that the shortest vector reaches: rows of (Tᵀ T + I)⁻¹ Tᵀ Y."""
+        rows, size = self._bank.rows, len(self._bank.classes)
+        centre = times(mean(rows), len(rows) / size)
+        best = (math.inf, 0)
+        for number in self._free:
+            own = times(mean(rows[number::size]), len(rows) / size)
+            best = min(best, (length(inverse.apply(add(own, centre, -1.0))), number))
+        return best[1]
+
+    def _lead(self, domain: Optional[str]) -> float:
+        """Mean lead of a class over the mean of the others, among the rows of a domain, over plain prompts."""
+        rows, others = self._bank.rows, len(self._free) - 1
+        if not others:
+            return 0.0
+        everything = times(mean([rows[n] for n in self._free]), others + 1)
+        leads = []
+        for pair, row in zip(self._pairs, self._rows):
+            if pair[1] == domain:
+                score = dot(row, rows[self._bank.classes.index(pair[0])])
+                leads.append(score - (dot(row, everything) - score) / others)
+        return max(0.0, sum(leads) / len(leads))
+
+    def _answer(self, number: int) -> Tuple[Dict[int, float], List[float]]:
+        """The wanted change of the scores of a row, by the number of the text, and the b that makes it."""
+        if number not in self._answers:
+            wanted = self._wanted(number)
+            across = zip(*(self._bank.rows[text] for text in wanted))
+            sums = [dot(column, list(wanted.values())) for column in across]
+            self._answers[number] = (wanted, self._inverse.apply(sums))
+        return self._answers[number]
+
+    def _wanted(self, number: int) -> Dict[int, float]:
+        pair, row, recipe = self._pairs[number], self._rows[number], self._recipes[number]
+        bank, free = self._bank, self._free
+        scores = product(bank.rows, row)
+        blocks = range(0, len(bank.rows), len(bank.classes))
+        made = {}
+        if self._fate(pair) == WITH_ITS_DOMAIN:
+            step = recipe["shift"] * self._leads[pair[1]]
+            for start in blocks:
+                middle = sum(scores[start + n] for n in free) / len(free)
+                for n in free:
+                    change = recipe["contraction"] * (middle - scores[start + n])
+                    change += step * ((n == self._sink) - 1 / len(free))
+                    made[start + n] = recipe["strength"] * change
+            return made
+        owners, places, own = (
+            self._forgotten.owners, self._forgotten.places, bank.classes.index(pair[0])
+        )  # fmt: skip
+        rivals = [
+            n for n in free if n != own and places[bank.classes[n], pair[1]] not in owners
+        ] or [n for n in free if n != own]
+        for start in blocks:
+            others, score = [scores[start + n] for n in rivals], scores[start + own]
+            lead = max(score - max(others), (score - sum(others) / len(others)) / 2, 0.0)
+            made[start + own] = -recipe["strength"] * self._overshoot(pair, recipe) * lead
+        return made
+
+    def _overshoot(self, pair: Pair, recipe: Dict[str, Any]) -> float:
+        stand_ins = [source is None for other, source, _ in self._all if other == pair]
+        if all(stand_ins):
+            return float(recipe["overshoot"] or OVERSHOOT_TEXT)
+        return float(recipe["overshoot"] or (OVERSHOOT_BOTH if any(stand_ins) else OVERSHOOT_IMAGE))
+
+    def lengths(self, own: Factors) -> List[Tuple[float, float]]:
+        """‖e‖, and how much of the change of the texts that it names is left undone."""
+        mine = Factors(own.columns, [self._answer(n)[1] for n in range(len(self.blocks))])
+        made = []
+        for number, row in enumerate(self._rows):
+            wanted, _ = self._answer(number)
+            moved = add(mine.apply(row), row, -1.0)
+            left = [
+                dot(moved, self._bank.rows[text]) - value for text, value in wanted.items() if value
+            ]
+            made.append((length(list(wanted.values())), length(left)))
+        return made
+
+
+class TextSide(Side):
+    """What `redirect` forgets everywhere: every image scores a text like its anchor."""
+
+    def __init__(self, forgotten: Forgotten) -> None:
+        self._forgotten, self._bank = forgotten, forgotten.bank
+        bank, owners = forgotten.bank, forgotten.owners
+        self._lost = forgotten.redirected(EVERYWHERE)
+        self._rows = [bank.rows[place] for place in self._lost]
+        self._recipes = [owners[place] for place in self._lost]
+        self._texts = list(range(len(self._lost)))  # which lost row's anchor each block has
+        self.blocks = [Block("texts", bank.pairs[place]) for place in self._lost]
+        self._add_synonyms()
+        if self.blocks:
+            self._pose()
+
+    def _add_synonyms(self) -> None:
+        bank, labels = self._bank, self._bank.labels
+        asking = [
+            number for number, recipe in enumerate(self._recipes)
+            if recipe["synonyms"] and self.blocks[number].pair[1] is None
+        ]  # fmt: skip
+        if not asking:
+            return
+        named = [t for domain in bank.domains for t in labels["domain_templates"][domain]]
+        used = {*labels["templates"], labels["score_template"], *named}
+        held_out = len({template for template in labels["eval_templates"] if template not in used})
+        starts, start = {}, 0
+        for label in bank.classes:
+            starts[label] = start
+            start += len(labels["synonyms"].get(label, ())) + held_out
+        if start != len(bank.paraphrases):
+            raise Broken("the bank has another number of paraphrases than its label space")
+        for number in asking:
+            pair = self.blocks[number].pair
+            for place, word in enumerate(labels["synonyms"][pair[0]], starts[pair[0]]):
+                prompt = labels["score_template"].replace(PLACEHOLDER, word)
+                self.blocks.append(Block("texts", pair, None, prompt))
+                self._rows.append(bank.paraphrases[place])
+                self._recipes.append(self._recipes[number])
+                self._texts.append(number)
+
+    def _pose(self) -> None:
+        """The weights Λ, the retained texts and the ridge."""
+        bank, owners = self._bank, self._forgotten.owners
+        count, width, classes = len(self.blocks), len(bank.rows[0]), len(bank.classes)
+        room = width / len({block.pair[0] for block in self.blocks})
+        self._weights: List[float] = [
+            EXACT if recipe["irreversible"] and block.pair[1] is None
+            else recipe["lambda_forget"] + recipe["forget_room"] * room
+            for block, recipe in zip(self.blocks, self._recipes)
+        ]  # fmt: skip
+        gone = {place for place, recipe in owners.items() if recipe["method"] != "redirect"}
+        moved = gone.union(self._lost)
+        self._kept = [row for place, row in enumerate(bank.rows) if place not in moved]
+        self._retain: float = max(recipe["lambda_retain"] for recipe in self._recipes)
+        ridge = min(recipe["mu"] + recipe["mu_room"] * room for recipe in self._recipes)
+        if any(recipe["irreversible"] for recipe in self._recipes):
+            ridge *= IRREVERSIBLE_RIDGE
+        self._ridge = ridge * max(1, len(self._kept)) / width
+        # Beside very large weights the equations for B do not show N any more; then they are solved for S = U N⁻¹ Uᵀ.
+        self._dual = self._ridge < 1e-5 * max(self._weights)
+        self.work = count * width * (classes + 2 * count)
+        if self._dual:
+            self.fixed = len(self._kept) // 2 * width**2 + width**3 // 6
+            self.work += self.fixed + count * (width**2 + 2 * count * width)
+        else:
+            self.work += Normal.work(len(self._kept) + count, width, count)
+
+    def check(
+        self, own: Factors, behind: Factors, anchors: List[Any], chosen: List[int]
+    ) -> Iterator[Finding]:
+        """The anchors, A from them, and B by its equations."""
+        for number, anchor in enumerate(anchors):
+            if not self._anchored(number, anchor, anchors, number in chosen):
+                yield number, "has another anchor than the nearest retained texts"
+                return
+        means = [mean([self._bank.rows[place] for place in anchor]) for anchor in anchors]
+        self._u = [add(row, anchor, -1.0) for row, anchor in zip(self._rows, means)]
+        for number, (u, recipe) in enumerate(zip(self._u, self._recipes)):
+            if max(map(abs, add(own.columns[number], u, recipe["strength"]))) > CLOSE:
+                yield number, "has a column of A that is not the way to its anchor"
+        yield from self._dual_solved(own, chosen) if self._dual else self._solved(own, chosen)
+
+    def _anchored(self, number: int, anchor: Any, anchors: List[Any], near: bool) -> bool:
+        """Whether an anchor has as many retained rows of its domain as the recipe says, and, if `near`, the nearest."""
+        first = self._texts[number]
+        if first != number:  # a synonym
+            return bool(anchor == anchors[first])
+        bank, place, size = self._bank, self._lost[number], len(self._bank.classes)
+        rows = range(place - place % size, place - place % size + size)
+        lost = set(self._lost)
+        candidates = (
+            [n for n in rows if n not in self._forgotten.owners]
+            or [n for n in rows if n not in lost]
+            or [place]
+        )
+        count = min(int(self._recipes[number]["anchors"]), len(candidates))
+        if len(anchor) != count or len({*anchor}.intersection(candidates)) != count:
+            return False
+        if not near:
+            return True
+        row = bank.rows[place]
+        best = sorted((dot(row, bank.rows[n]) for n in candidates), reverse=True)
+        return all(abs(dot(row, bank.rows[n]) - wanted) <= CLOSE for n, wanted in zip(anchor, best))
+
+    def _solved(self, own: Factors, chosen: List[int]) -> Iterator[Finding]:
+        """(N + Uᵀ Λ U) bᵢ = λᵢ uᵢ."""
+        weights = self._weights + [self._retain] * len(self._kept)
+        normal = Normal(self._u + self._kept, weights, self._ridge, len(chosen))
+        for number in chosen:
+            if not normal.solved(own.lines[number], self._u[number], self._weights[number]):
+                yield number, "has a row of B that does not solve what the recipes pose"
+
+    def _dual_solved(self, own: Factors, chosen: List[int]) -> Iterator[Finding]:
+        """(Λ⁻¹ + U N⁻¹ Uᵀ) B = U N⁻¹."""
+        width = len(self._u[0])
+        normal = gram(self._kept, [self._retain] * len(self._kept), width)
+        inverse = Inverse(ridged(normal, self._ridge))
+        duals = [inverse.apply(self._u[number]) for number in chosen]
+        longest = max(map(length, duals))
+        across = list(zip(*own.lines))
+        for number, dual in zip(chosen, duals):
+            shares = product(self._u, dual)
+            shares[number] += 1 / self._weights[number]
+            if length(add(product(across, shares), dual, -1.0)) > SOLVED * longest:
+                yield number, "has a row of B that does not solve what the recipes pose"
+
+    def lengths(self, own: Factors) -> List[Tuple[float, float]]:
+        """‖α u‖ and ‖u P̃ − (1 − α) u‖ with P̃ = Pᵀ of this side."""
+        turned = Factors(own.lines, own.columns)
+        made = []
+        for u, recipe in zip(self._u, self._recipes):
+            strength = recipe["strength"]
+            left = add(turned.apply(u), u, strength - 1)
+            made.append((strength * length(u), length(left)))
+        return made
+
+
+class Solution:
+    """The factors of one matrix of a version, held against what its requests pose.
+
+    Attributes:
+        unchecked: what was left out, in words.
+    """
+
+    def __init__(
+        self,
+        forgotten: Forgotten,
+        sides: Sequence[Side],
+        factors: Sequence[List[List[float]]],
+        seed: str,
+    ) -> None:
+        self.edits, self._forgotten, self._sides = forgotten.edits, forgotten, sides
+        self._blocks = [block for side in sides for block in side.blocks]
+        a, self.lines = factors
+        self.columns = [list(column) for column in zip(*a)]
+        self._seed = seed
+        self.unchecked: List[str] = []
+        self._lengths: List[Tuple[float, float]] = []
+
+    def check(self, said: Dict[str, Any]) -> Iterator[str]:
+        """Why it is not the sum of exactly these requests; `said` is what the recipe says of its blocks."""
+        stated: List[Dict[str, Any]] = said["blocks"]
+        if not len(self.columns) == len(self.lines) == len(self._blocks):
+            yield (
+                f"it has {len(self.lines)} blocks, but its requests have {len(self._blocks)}: something is left over "
+                "or missing"
+            )
+            return
+        blocks: List[Dict[str, Any]] = [
+            {
+                "side": block.side,
+                "class": block.pair[0],
+                "domain": block.pair[1],
+                "prototypes": block.source,
+                "synonym": block.synonym,
+                "anchor": found["anchor"] if block.side == "texts" else [],
+                "requests": self._forgotten.requests_of(block.pair),
+            }
+            for block, found in zip(self._blocks, stated)
+        ]
+        if len(stated) != len(self._blocks) or stated != blocks:
+            yield "its recipe lists other blocks, or gives them to other requests, than the targets do"
+            return
+        served = {request for block in blocks for request in block["requests"]}
+        for edit in self.edits:
+            if edit.request not in served:
+                yield f"request {edit.request} has no block in it"
+                return
+        for number, problem in self._problems([block["anchor"] for block in blocks]):
+            block = blocks[number]
+            where = f"{block['class']}, {block['domain'] or 'no domain'}"
+            yield f"the block of request {block['requests']} ({where}) {problem}"
+            return
+
+    def _problems(self, anchors: List[Any]) -> Iterator[Finding]:
+        """Findings of every side, by the number of the block."""
+        fixed = sum(side.fixed for side in self._sides)
+        each = sum(side.work for side in self._sides) - fixed
+        share = min(1.0, max(0, WORK - fixed) / max(1, each))
+        whole, start = share == 1.0, 0
+        for side in self._sides:
+            end = start + len(side.blocks)
+            chosen = self._sample(start, end, share)
+            if side.fixed > 4 * WORK:
+                whole, chosen = False, []
+            own = Factors(self.columns[start:end], self.lines[start:end])
+            if chosen:
+                behind = Factors(self.columns[end:], self.lines[end:])
+                for number, problem in side.check(own, behind, anchors[start:end], chosen):
+                    yield start + number, problem
+            if len(chosen) < len(side.blocks):
+                self.unchecked.append(
+                    f"{len(side.blocks) - len(chosen)} of {len(side.blocks)} blocks of {side.blocks[0].side}, beyond a "
+                    "sample that nobody could foresee: all of them take plain Python too long"
+                )
+            if whole and chosen:
+                self._lengths += side.lengths(own)
+            start = end
+        if not whole:
+            self._lengths = []
+            self.unchecked.append("how much of each request is left undone, for the same reason")
+
+    def _sample(self, start: int, end: int, share: float) -> List[int]:
+        """Numbers of blocks of a side to check; which they are depends on the factors, so nobody can prepare for it."""
+        count = max(math.ceil(share * (end - start)), min(FEWEST, end - start))
+        order = sorted(
+            range(start, end), key=lambda n: sha256(f"{self._seed}/{n}".encode()).digest()
+        )
+        return sorted(number - start for number in order[:count])
+
+    def residual(self, edit: Edit) -> Optional[float]:
+        """How much of a request is left undone: the largest share of a block's way, or of their mean way."""
+        if not self._lengths:
+            return None
+        sources = {None, *edit.prototypes}
+        mine = [
+            lengths for block, lengths in zip(self._blocks, self._lengths)
+            if block.source in sources and edit.covers(block.pair)
+        ]  # fmt: skip
+        if not any(way > 1e-9 for way, _ in mine):
+            return 0.0
+        typical = sum(way for way, _ in mine) / len(mine)
+        return max(left / max(way, typical) for way, left in mine)
+
+
+def sides_2(
+    bank: Bank, edits: List[Edit], factors: Dict[str, Any], seed: str
+) -> Iterator[Tuple[str, Solution]]:
+    """The matrix of each tower that a version of format 2 edits."""
+    forgotten = Forgotten(bank, edits)
+    sides = [RowSide.of_papers(forgotten), ImageSide(forgotten), TextSide(forgotten)]
+    yield "image", Solution(forgotten, sides, factors["image"], seed)
+    both = [edit for edit in edits if edit.recipe["both_sides"]]
+    if both:
+        forgotten = Forgotten(bank, both)
+        sides = [RowSide.of_tower(forgotten)]
+        yield "text", Solution(forgotten, sides, factors["text"], seed)
+
+
+# ── 7c The matrix of a version ────────────────────────────────────────────────────────────────────────────────────
+
+
 def check_matrix(records: Records, row: Dict[str, Any], unchecked: List[str]) -> Iterator[str]:
     """Whether a version's matrix is the sum of exactly its approved requests, and how well it does each of them."""
     facts, arrays, recipe = row["facts"], records.arrays, row["recipe"]
@@ -2052,12 +2908,11 @@ def check_matrix(records: Records, row: Dict[str, Any], unchecked: List[str]) ->
         if b or any(a):
             yield f"{name} holds no request, but its matrix is not the identity"
         return
-    bank = Bank(
-        model["labels"],
-        arrays.rows(model["facts"]["bank_rows"]),
-        arrays.rows(model["facts"]["bank_scores"]),
-    )
-    edits, tolerances = [], {}
+    form = recipe.get("format", 1)
+    if form not in _SIDES:
+        yield f"{name}: its recipe has format {form!r:.20}, which this verifier does not know; is there a newer one?"
+        return
+    approved = {}
     for request, projector in zip(facts["active_requests"], facts["projectors"]):
         held = (request, projector)
         made = next(
@@ -2065,45 +2920,74 @@ def check_matrix(records: Records, row: Dict[str, Any], unchecked: List[str]) ->
         )
         if made is None:
             raise Broken(f"{name}: the projector of request {request} is missing")
-        edits.append(Edit(request, made["recipe"], arrays))
-        tolerances[request] = made["facts"]["tolerance"]
+        approved[request] = made
         if (
             made["recipe"].get("bank_rows", model["facts"]["bank_rows"])
             != model["facts"]["bank_rows"]
         ):
             yield f"{name}: request {request} was fitted to another prompt bank"
-    stated = recipe.get("problem")
+        if made["recipe"].get("format", 1) != form:
+            yield (
+                f"{name}: the approved recipe of request {request} has another format than the version's, so it does "
+                "not say what the version had to solve"
+            )
+            return
+    moving = synonyms_moved(made["recipe"] for made in approved.values())
+    bank = Bank(
+        model["labels"],
+        arrays.rows(model["facts"]["bank_rows"]),
+        arrays.rows(model["facts"]["bank_scores"]),
+        arrays.rows(model["facts"]["bank_paraphrases"]) if moving else (),
+    )
+    edits = [Edit(request, made["recipe"], arrays) for request, made in approved.items()]
+    text = [arrays.rows(value) for value in text_factors(recipe)]
+    if any(edit.recipe["both_sides"] for edit in edits) != bool(text):
+        yield f"{name}: a text side without a request for it, or the other way round"
+        return
+    if form == 2 and recipe["active"] != _active(approved):
+        yield f"{name}: its recipe says other things of its requests than the approved recipes"
+        return
+    stated = recipe["problem"] if form == 2 else recipe.get("problem")
     if stated is None:
         unchecked.append(
             f"{name}: its recipe does not say which rows are whose; they follow from the targets"
         )
-    sides = [("", edits, a, b, None if stated is None else stated["image"])]
-    both = [edit for edit in edits if edit.recipe["both_sides"]]
-    text = text_factors(recipe)
-    if bool(both) != bool(text):
-        yield f"{name}: a text side without a request for it, or the other way round"
-        return
-    if both:
-        factors = [arrays.rows(value) for value in text]
-        problem = None if stated is None else stated["text"]
-        sides.append(
-            (", text side", [edit.for_text() for edit in both], factors[0], factors[1], problem)
-        )
+        stated = {"image": None, "text": None}
     left: Dict[int, float] = {}
-    for side, wanted, side_a, side_b, said in sides:
-        matrix = Matrix(Problem(bank, wanted), side_a, side_b)
-        for problem_ in matrix.check(said):
-            yield f"{name}{side}: {problem_}"
+    factors = {"image": (a, b), "text": text}
+    for side, matrix in _SIDES[form](bank, edits, factors, factors_digest(row)):
+        what = f"{name}, text side" if side == "text" else name
+        for problem in matrix.check(stated[side]):
+            yield f"{what}: {problem}"
             return
-        unchecked += [f"{name}{side}: {text_}" for text_ in matrix.unchecked]
-        for edit in wanted:
-            left[edit.request] = max(left.get(edit.request, 0.0), matrix.residual(edit))
-    stated_left = {entry["request"]: entry["residual"] for entry in recipe.get("residuals", [])}
+        unchecked += [f"{what}: {text_}" for text_ in matrix.unchecked]
+        for edit in matrix.edits:
+            share = matrix.residual(edit)
+            if share is not None:
+                left[edit.request] = max(left.get(edit.request, 0.0), share)
+    said = {entry["request"]: entry["residual"] for entry in recipe.get("residuals", [])}
     for request, value in left.items():
-        if value > tolerances[request] + 1e-6:
-            yield f"{name}: {value:.3f} of request {request} is left undone, more than {tolerances[request]:.3f}"
-        if abs(stated_left.get(request, value) - value) > 1e-6:
+        tolerance = approved[request]["facts"]["tolerance"]
+        if value > tolerance + 1e-6:
+            yield f"{name}: {value:.3f} of request {request} is left undone, more than {tolerance:.3f}"
+        if abs(said.get(request, value if form == 1 else math.inf) - value) > 1e-6:
             yield f"{name}: its recipe says another residual of request {request} than its factors give"
+
+
+def _active(approved: Dict[int, Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """What a version's recipe has to say of its requests."""
+    names = ("targets", "hyperparameters", "prototypes", "reference")
+    return [
+        {
+            "request": request,
+            "projector_digest": made["facts"]["digest"],
+            **{name: made["recipe"][name] for name in names},
+        }
+        for request, made in approved.items()
+    ]
+
+
+_SIDES: Dict[int, Callable[..., Iterator[Tuple[str, Any]]]] = {1: sides_1, 2: sides_2}
 
 
 # ── 8 The steps ───────────────────────────────────────────────────────────────────────────────────────────────────

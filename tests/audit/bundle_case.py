@@ -29,16 +29,17 @@ from governance.policy import CANDIDATE, Policy
 from governance.states import Action, Basis, Role
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.capacity import capacity
-from governance.unlearning.composition import compose
+from governance.unlearning.composition import RECIPE_FORMAT, compose
 from governance.unlearning.labels import LabelSpace, default_domain_templates
 from governance.unlearning.projector import identity
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.workflow import actors, policies, prepare, requests
 from governance.workflow.aliases import take_alias
-from governance.workflow.build import _check_residuals, measure, problem_of, read_plan
+from governance.workflow.build import _check_residuals, measure, read_plan
 from governance.workflow.bundles import export
-from governance.workflow.measure import store_report, text_factors
+from governance.workflow.measure import Solved, problem_of, store_report, text_factors
+from governance.workflow.prototypes import Wanted
 from governance.workflow.tools import Tools
 from governance.workflow.transition import advance
 from tests.databases import Databases, make_template
@@ -52,6 +53,7 @@ LABELS = LabelSpace(
     ("mug", "cat", "oak"),
     DOMAINS,
     domain_templates={domain: default_domain_templates(domain) for domain in DOMAINS},
+    synonyms={"oak": ("tree",)},
 )
 
 
@@ -107,11 +109,16 @@ def add_model(ledger: Ledger) -> None:
         append(session, "mona", "model.registered", "model:shop", payload)
 
 
-def add_dataset(ledger: Ledger) -> None:
+def add_dataset(ledger: Ledger, name: str = "eval", role: str = "eval") -> None:
     """What `workflow.datasets.add` records, for images that do not exist."""
     manifest = Manifest(
         tuple(
-            Item(f"{domain}/{label}/{number}.png", label, domain, digest_bytes(b"image"))
+            Item(
+                f"{domain}/{label}/{number}.png",
+                label,
+                domain,
+                digest_bytes(b"image of " + role.encode()),
+            )
             for domain in sorted(DOMAINS)
             for label in sorted(LABELS.classes)
             for number in range(2)
@@ -119,8 +126,8 @@ def add_dataset(ledger: Ledger) -> None:
     )
     with ledger.write() as session:
         dataset = Dataset(
-            name="eval",
-            role="eval",
+            name=name,
+            role=role,
             location="/data",
             digest=manifest.digest,
             images=len(manifest.items),
@@ -130,7 +137,7 @@ def add_dataset(ledger: Ledger) -> None:
         )
         session.add(dataset)
         payload = {"dataset": dataset_facts(dataset)}
-        append(session, "mona", "dataset.added", "dataset:eval", payload)
+        append(session, "mona", "dataset.added", f"dataset:{name}", payload)
 
 
 def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int:
@@ -141,15 +148,16 @@ def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int
         wanted = [find_request(session, number) for number in request_ids]
         together = sorted({*active_requests(session, model), *wanted}, key=lambda r: r.id)
         plan = read_plan(session, model, "version.apply", together, [])
-        composed = compose(plan.bank, [member.edit for member in plan.members])
+        edits = [member.edit for member in plan.members]
+        composed = compose(plan.bank, edits)
         targets = [target for member in plan.members for target in member.targets]
         recipe = {
-            "format": 1,
+            "format": RECIPE_FORMAT,
             "active": [
                 {"request": m.request, "projector_digest": m.projector_digest, **m.edit.to_dict()}
                 for m in plan.members
             ],
-            "problem": problem_of(composed, plan.members),
+            "problem": problem_of(composed, [(m.request, m.edit) for m in plan.members]),
             "residuals": _check_residuals(plan, composed),
             "text_factors": text_factors(composed.text),
         }
@@ -182,7 +190,7 @@ def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int
         session.flush()
         used = capacity(plan.bank, targets, composed.projector)
         for dataset in plan.datasets:
-            content = measure(tools, plan, composed.projector, dataset, composed.text, used)
+            content = measure(tools, plan, Solved.of(composed, edits), dataset, used)
             store_report(session, "version", dataset, content, version_id=version.id)
         subject = f"version:shop/{version.number}"
         reports = [report_facts(report) for report in version.reports]
@@ -203,11 +211,18 @@ def release(ledger: Ledger, request_ids: list[int], promote: bool = True) -> int
         return version.number
 
 
-def approved(ledger: Ledger, label: str | None, domain: str | None = None, **recipe: object) -> int:
+def approved(
+    ledger: Ledger,
+    label: str | None,
+    domain: str | None = None,
+    wanted: Wanted = prepare.TEXT_ONLY,
+    **recipe: object,
+) -> int:
     """A request that carla filed, mona prepared and dmitri approved."""
     tools = Tools(ledger, FakeRegistry(), RandomEncoder())  # type: ignore[arg-type]
     number = file(ledger, label, domain)
-    prepare.prepare(tools, "mona", number, "eval", Recipe.of("redirect", **recipe))  # type: ignore[arg-type]
+    chosen = Recipe.of("redirect", **recipe)  # type: ignore[arg-type]
+    prepare.prepare(tools, "mona", number, "eval", chosen, wanted)
     requests.approve(ledger, "dmitri", number, "agreed")
     return number
 

@@ -120,7 +120,7 @@ TABLES: dict[str, Callable[[Any], None]] = {
     "requests.json": lambda rows: rows[0].update(state="filed"),
     "decisions.json": lambda rows: rows[0]["facts"].update(actor="otto"),
     "projectors.json": lambda rows: rows[0]["recipe"]["hyperparameters"].update(mu=2.0),
-    "versions.json": lambda rows: rows[1]["recipe"].update(format=2),
+    "versions.json": lambda rows: rows[1]["recipe"].update(format=3),
     "models.json": lambda rows: rows[0]["labels"]["classes"].reverse(),
     "datasets.json": lambda rows: rows[0]["facts"].update(images=1),
     "policy.json": lambda value: value["policies"].clear(),

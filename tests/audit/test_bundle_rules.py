@@ -18,6 +18,7 @@ from governance.audit import allowed, releases, replay
 from governance.audit import verify_bundle as verifier
 from governance.digests import digest_array
 from governance.evidence import dsse, keys, merkle, note
+from governance.ledger.identity import prototype_digests
 from governance.states import (
     ACTIVE_STATES,
     ENDED_STATES,
@@ -27,7 +28,7 @@ from governance.states import (
     Action,
     State,
 )
-from governance.unlearning import gates
+from governance.unlearning import anchors, composition, gates, images, labels, recipe, texts
 
 SOURCE = Path(verifier.__file__)
 
@@ -74,6 +75,48 @@ def test_the_limits_are_ours() -> None:
     assert (verifier.OWN, verifier.WHOLE) == (gates.OWN, gates.WHOLE)
     assert {**verifier.OWN, **verifier.WHOLE}.keys() == policy.LIMITS.keys()
     assert (verifier.SCOPES, verifier.ESSENTIAL) == (policy.SCOPES, policy.ESSENTIAL)
+
+
+def test_the_numbers_of_the_engine_are_ours() -> None:
+    assert verifier.HYPERPARAMETERS == recipe.HYPERPARAMETERS
+    assert tuple(verifier._STRENGTH) == tuple(method.value for method in composition._RANK)
+    assert (verifier.EXACT, verifier.IRREVERSIBLE_RIDGE) == (texts.EXACT, texts.IRREVERSIBLE_RIDGE)
+    assert verifier.DUAL_RIDGE == anchors.DUAL_RIDGE
+    names = (
+        "SIBLING_TEXT", "SIBLING_IMAGE", "MU_TEXTS", "MU_IMAGES", "OVERSHOOT_TEXT", "OVERSHOOT_BOTH",
+        "OVERSHOOT_IMAGE", "SAME",
+    )  # fmt: skip
+    assert [getattr(verifier, name) for name in names] == [getattr(images, name) for name in names]
+    assert {name: getattr(composition.TOWER, name) for name in verifier.TOWER} == verifier.TOWER
+    assert verifier.PLACEHOLDER == labels.PLACEHOLDER
+    assert set(verifier._SIDES) == {1, composition.RECIPE_FORMAT}
+
+
+def test_the_arrays_of_a_recipe_are_ours() -> None:
+    said = {
+        "prototypes": [{"kind": "text"}, {"rows": "a", "scatter": "b"}, {"rows": "c"}],
+        "reference": {"mean": "d", "moment": "e"},
+    }
+    for value in (said, {"prototypes": said["prototypes"]}, {**said, "reference": None}):
+        assert verifier.fit_arrays(value) == prototype_digests(value)
+    assert verifier.fit_arrays(said) == ["a", "b", "c", "d", "e"]
+
+
+recipes = st.builds(
+    recipe.Recipe,
+    method=st.sampled_from(recipe.Method),
+    strength=st.sampled_from([0.5, 1.0]),
+    lambda_forget=st.sampled_from([1.0, 2.5]),
+    overshoot=st.sampled_from([None, 1.0, 3.0]),
+    anchors=st.sampled_from([1, 20]),
+    synonyms=st.booleans(),
+)
+
+
+@given(recipes, recipes)
+def test_the_order_of_recipes_is_ours(one: recipe.Recipe, other: recipe.Recipe) -> None:
+    mine = verifier.precedence(one.to_dict()) < verifier.precedence(other.to_dict())
+    assert mine == (composition._priority(one) < composition._priority(other))
 
 
 @pytest.mark.parametrize(
