@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from governance.errors import RefusedError
 from governance.unlearning.bank import PromptBank
-from governance.unlearning.capacity import MAX_LOST, capacity, check_capacity, margins
+from governance.unlearning.capacity import capacity, margins
 from governance.unlearning.composition import Edit, compose
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import Projector, identity
@@ -78,23 +77,6 @@ def test_an_edit_takes_the_rank_of_its_rows_and_the_numbers_of_its_solution(
     assert 0 < report["drift"] < 0.6  # a fifth of the classes goes, and rows turn with it
 
 
-def report_of(lost: int, rows: int) -> dict[str, float]:
-    return {
-        "rank": 400, "dimension": 512, "lost_rows": lost, "retained_rows": rows, "lost": lost / rows,
-    }  # fmt: skip
-
-
-def test_more_than_a_tenth_of_the_retained_prompts_lost_is_refused_in_numbers() -> None:
-    assert MAX_LOST == 0.1
-    check_capacity(report_of(100, 1000))
-    with pytest.raises(RefusedError) as caught:
-        check_capacity(report_of(101, 1000))
-    message = str(caught.value)
-    assert "rank 400 of 512" in message
-    assert "101 of 1000 retained prompts" in message
-    assert "at most 10%" in message
-
-
 def test_a_space_that_is_too_small_is_noticed() -> None:
     """Sixty classes in twenty dimensions: forgetting half of them leaves no room for the rest."""
     generator = torch.Generator().manual_seed(0)
@@ -108,9 +90,10 @@ def test_a_space_that_is_too_small_is_noticed() -> None:
         recipe = Recipe.of("nullspace")
         return capacity(bank, targets, compose(bank, [Edit(targets, recipe)]).projector)
 
-    check_capacity(used(2))
-    with pytest.raises(RefusedError, match=r"rank 20 of 20 forgotten, \d\d of 30 retained prompts"):
-        check_capacity(used(30))
+    assert used(2)["lost"] < 0.1
+    crowded = used(30)
+    assert (crowded["rank"], crowded["dimension"], crowded["retained_rows"]) == (20, 20, 30)
+    assert crowded["lost"] > 0.9
 
 
 def tiny(*rows: list[float]) -> PromptBank:

@@ -19,7 +19,7 @@ from governance.unlearning.composition import Composition, Edit, compose
 from governance.unlearning.images import fit_images
 from governance.unlearning.labels import LabelSpace
 from governance.unlearning.projector import Projector, digest_tensor, identity, solve
-from governance.unlearning.prototypes import Prototypes, reference_of
+from governance.unlearning.prototypes import Prototypes, measure_reference
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 from governance.unlearning.texts import fit_texts
@@ -164,7 +164,7 @@ def test_composing_without_a_request_is_never_having_had_it(
     dropped = replace(
         edits[place % len(edits)],
         prototypes=(make_prototypes(bank, [("dog", "sketch"), ("cat", "photo")]),),
-        reference=reference_of(bank.rows, {}),
+        reference=measure_reference(bank.rows, {}),
     )
     rest = [one for n, one in enumerate(edits) if n != place % len(edits)]
     never = compose(bank, rest)
@@ -295,7 +295,7 @@ def test_an_edit_survives_its_dictionary_among_other_keys(
     if seen:
         visual = make_prototypes(bank, [("dog", "sketch")])
         visual = replace(visual, scatter=torch.eye(bank.dimension, dtype=torch.float64))
-        one = replace(one, prototypes=(visual,), reference=reference_of(bank.rows, {"of": "any"}))
+        one = replace(one, prototypes=(visual,), reference=measure_reference(bank.rows, {"of": "any"}))
     stored = {digest_tensor(tensor): tensor.clone() for tensor in one.arrays}
     again = Edit.from_dict(one.to_dict() | {"purpose": "case 4711"}, stored)
     assert again.to_dict() == one.to_dict()

@@ -26,7 +26,7 @@ from governance.unlearning.prototypes import (
     PrototypeKind,
     Prototypes,
     prototypes_of,
-    reference_of,
+    measure_reference,
 )
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
@@ -178,7 +178,7 @@ def test_texts_are_moved_by_the_gap_between_images_and_texts(
     assert shots.scatter is not None
     assert torch.equal(scatter, shots.scatter)
     images = torch.randn(30, bank.dimension, generator=torch.Generator().manual_seed(0)) + 1
-    reference = reference_of(images, {})
+    reference = measure_reference(images, {})
     _, rows, _ = image_rows(bank, (shots,), reference)
     gap = reference.mean - bank.rows[5:].mean(dim=0)
     torch.testing.assert_close(rows[:15], unit(bank.rows[5:] + gap))
@@ -284,7 +284,7 @@ def test_unlabelled_images_are_held(bank: PromptBank, shots: Prototypes) -> None
     def moved(weight: int) -> float:
         reference = None
         if weight:
-            made = reference_of(images, {})
+            made = measure_reference(images, {})
             reference = replace(made, mean=bank.rows[5:].mean(dim=0), moment=weight * made.moment)
         edit = Edit((DOG_SKETCH,), Recipe(), (shots,), reference)
         return float((compose(bank, [edit]).projector.apply(rows) - rows).norm(dim=1).mean())

@@ -17,7 +17,7 @@ from governance.unlearning.prototypes import (
     Reference,
     mean_rows,
     prototypes_of,
-    reference_of,
+    measure_reference,
     scatter_of,
 )
 
@@ -115,7 +115,7 @@ def test_prototypes_from_images_are_means_and_scatter() -> None:
 
 
 def test_a_reference_is_the_mean_and_second_moment_of_unit_images() -> None:
-    reference = reference_of(torch.tensor([[2.0, 0.0], [0.0, 0.5]]), {"dataset": "any"})
+    reference = measure_reference(torch.tensor([[2.0, 0.0], [0.0, 0.5]]), {"dataset": "any"})
     torch.testing.assert_close(reference.mean, torch.tensor([0.5, 0.5], dtype=torch.float64))
     torch.testing.assert_close(reference.moment, 0.5 * torch.eye(2, dtype=torch.float64))
     value = json.loads(json.dumps(reference.to_dict()))
@@ -123,9 +123,9 @@ def test_a_reference_is_the_mean_and_second_moment_of_unit_images() -> None:
     stored = {digest_tensor(tensor): tensor for tensor in reference.arrays}
     again = Reference.from_dict(value, stored)
     assert again.identity == reference.identity
-    other = reference_of(torch.eye(2), {"dataset": "any"})
+    other = measure_reference(torch.eye(2), {"dataset": "any"})
     assert other.identity == reference.identity  # lengths do not count
-    assert reference_of(torch.eye(2)[:1], {}).identity != reference.identity
+    assert measure_reference(torch.eye(2)[:1], {}).identity != reference.identity
 
 
 def test_the_digest_is_that_of_the_rows() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from governance.unlearning.anchors import sink_class
 from governance.unlearning.bank import Pair, PromptBank, unit
 from governance.unlearning.composition import Composition, Edit, compose, tolerance
-from governance.unlearning.prototypes import PrototypeKind, Prototypes, reference_of
+from governance.unlearning.prototypes import PrototypeKind, Prototypes, measure_reference
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
@@ -401,7 +401,7 @@ def test_of_several_references_one_counts_whatever_the_order(bank: PromptBank) -
     first, second = (
         replace(
             one,
-            reference=reference_of(torch.randn(20, bank.dimension, generator=generator), {}),
+            reference=measure_reference(torch.randn(20, bank.dimension, generator=generator), {}),
         )
         for one in (pair(), cat())
     )
