@@ -244,7 +244,7 @@ def test_the_overall_figures_of_a_version_are_those_of_its_assessment(
     predictions = predict(samples, bank, None), predict(samples, bank, edit)
     shown = overall(samples, bank, DOG, edit, SCALE, predictions)
     assert shown is not None
-    assert set(shown) == {"harmonic", "aus", "cka", "rus", "neighbours", "drift"}
+    assert set(shown) == {"harmonic", "aus", "cka", "rus", "neighbours", "drift", "turning"}
     assert all(result["after"][key] == value for key, value in shown.items())
     assert overall(samples, bank, [], edit, SCALE, predictions) is None
 

@@ -295,7 +295,9 @@ def test_an_edit_survives_its_dictionary_among_other_keys(
     if seen:
         visual = make_prototypes(bank, [("dog", "sketch")])
         visual = replace(visual, scatter=torch.eye(bank.dimension, dtype=torch.float64))
-        one = replace(one, prototypes=(visual,), reference=measure_reference(bank.rows, {"of": "any"}))
+        one = replace(
+            one, prototypes=(visual,), reference=measure_reference(bank.rows, {"of": "any"})
+        )
     stored = {digest_tensor(tensor): tensor.clone() for tensor in one.arrays}
     again = Edit.from_dict(one.to_dict() | {"purpose": "case 4711"}, stored)
     assert again.to_dict() == one.to_dict()

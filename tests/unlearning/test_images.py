@@ -25,8 +25,8 @@ from governance.unlearning.images import (
 from governance.unlearning.prototypes import (
     PrototypeKind,
     Prototypes,
-    prototypes_of,
     measure_reference,
+    prototypes_of,
 )
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target

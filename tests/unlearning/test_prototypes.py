@@ -16,8 +16,8 @@ from governance.unlearning.prototypes import (
     Prototypes,
     Reference,
     mean_rows,
-    prototypes_of,
     measure_reference,
+    prototypes_of,
     scatter_of,
 )
 
