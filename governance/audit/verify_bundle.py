@@ -2189,10 +2189,13 @@ class Forgotten:
                 self.owners[place] = max(recipes, key=precedence)
         size, count = len(bank.classes), len(bank.pairs)
         retaining = {place // size for place in range(count) if place not in self.owners}
+        self.named = frozenset(named)
         self.fates = {
-            place: EVERYWHERE if place % size in self.owners
+            place: EVERYWHERE
+            if place % size in self.owners
+            and recipe["strength"] <= self.owners[place % size]["strength"]
             else IN_ITS_DOMAIN if place // size in retaining else WITH_ITS_DOMAIN
-            for place in self.owners
+            for place, recipe in self.owners.items()
         }  # fmt: skip
         self.places = {pair: place for place, pair in enumerate(bank.pairs)}
         stacked = {source: chosen for edit in edits for source, chosen in edit.prototypes.items()}
@@ -2324,6 +2327,9 @@ class Side:
     work = 0
     fixed = 0
 
+    def follow(self, before: Factors) -> None:
+        """Take in what the sides before this one do to an image."""
+
     def check(
         self, own: Factors, behind: Factors, anchors: List[Any], chosen: List[int]
     ) -> Iterator[Finding]:
@@ -2446,6 +2452,7 @@ class ImageSide(Side):
             for place in forgotten.redirected(IN_ITS_DOMAIN, WITH_ITS_DOMAIN)
         }
         self._answers: Dict[int, Tuple[Dict[int, float], List[float]]] = {}
+        self._before = Factors([], [])
         self._all = self._images() if mine else []
         self._changing = [n for n, (pair, _, _) in enumerate(self._all) if pair in mine]
         self._pairs = [self._all[n][0] for n in self._changing]
@@ -2463,6 +2470,19 @@ class ImageSide(Side):
             + Normal.work(len(self._all), width, count)
             + count * width * (3 * texts + 2 * width + 2 * count)
         )
+
+    def follow(self, before: Factors) -> None:
+        """The papers' methods move images first."""
+        self._before = before
+        self._all = [(pair, source, before.apply(row)) for pair, source, row in self._all]
+        self._rows = [self._all[n][2] for n in self._changing]
+
+    def _moved(self, moment: List[List[float]]) -> List[List[float]]:
+        """A second moment of images as those methods leave them: Pᵀ M P."""
+        if not self._before.lines:
+            return moment
+        half = [self._before.apply(list(line)) for line in moment]
+        return [self._before.apply(list(column)) for column in zip(*half)]
 
     def _images(self) -> List[Tuple[Pair, Optional[str], List[float]]]:
         """What stands for images: texts moved by the gap between images and texts, and prototypes."""
@@ -2530,11 +2550,11 @@ class ImageSide(Side):
 
     def _normal(self, vectors: int) -> Normal:
         recipes, visual = self._recipes, self._forgotten.visual
-        others = [] if self._reference is None else [self._reference[2]]
+        others = [] if self._reference is None else [self._moved(self._reference[2])]
         spread = [chosen.scatter for _, chosen in visual if chosen.scatter is not None]
         if spread:
             share = max(recipe["scatter"] for recipe in recipes) / len(spread)
-            others += [[times(line, share) for line in scatter] for scatter in spread]
+            others += [self._moved([times(line, share) for line in scatter]) for scatter in spread]
         default = MU_IMAGES if visual else MU_TEXTS
         ridge = max(recipe["mu_image"] or default for recipe in recipes)
         ridge *= len(self._all) / len(self._rows[0])
@@ -2546,20 +2566,32 @@ class ImageSide(Side):
         texts = gram(bank.rows, [1.0] * len(bank.rows), width)
         ridge = min(recipe["mu"] for recipe in self._recipes) * len(bank.rows) / width
         self._inverse = Inverse(ridged(texts, ridge))
-        self._sink, self._leads = 0, {}
-        if any(self._fate(pair) == WITH_ITS_DOMAIN for pair in self._pairs):
-            self._sink = self._nearest_class(Inverse(ridged(texts, DUAL_RIDGE)))
+        self._sink: Optional[int] = None
+        self._leads: Dict[Optional[str], float] = {}
+        gone = {pair[1] for pair in self._pairs if self._fate(pair) == WITH_ITS_DOMAIN}
+        if gone:
+            takers = self._takers(gone)
+            self._sink = self._nearest_class(Inverse(ridged(texts, DUAL_RIDGE)), takers)
             self._leads = {domain: self._lead(domain) for domain in {p[1] for p in self._pairs}}
 
     def _fate(self, pair: Pair) -> str:
         return self._forgotten.fates[self._forgotten.places[pair]]
 
-    def _nearest_class(self, inverse: Inverse) -> int:
-        """Of the retained classes the one that the shortest vector reaches: rows of (Tᵀ T + I)⁻¹ Tᵀ Y."""
+    def _takers(self, gone: Set[Optional[str]]) -> List[int]:
+        """Classes that may take the images of forgotten domains: those that nobody asked to be forgotten there."""
+        named, owners, classes = self._forgotten.named, self._forgotten.owners, self._bank.classes
+        whole = [domain for domain in gone if (None, domain) in named]
+        return [
+            n for n in self._free
+            if n not in owners and not any((classes[n], domain) in named for domain in whole)
+        ]  # fmt: skip
+
+    def _nearest_class(self, inverse: Inverse, takers: List[int]) -> Optional[int]:
+        """Of some classes the one that the shortest vector reaches: rows of (Tᵀ T + I)⁻¹ Tᵀ Y."""
         rows, size = self._bank.rows, len(self._bank.classes)
         centre = times(mean(rows), len(rows) / size)
-        best = (math.inf, 0)
-        for number in self._free:
+        best: Tuple[float, Optional[int]] = (math.inf, None)
+        for number in takers:
             own = times(mean(rows[number::size]), len(rows) / size)
             best = min(best, (length(inverse.apply(add(own, centre, -1.0))), number))
         return best[1]
@@ -2593,7 +2625,7 @@ class ImageSide(Side):
         blocks = range(0, len(bank.rows), len(bank.classes))
         made = {}
         if self._fate(pair) == WITH_ITS_DOMAIN:
-            step = recipe["shift"] * self._leads[pair[1]]
+            step = 0.0 if self._sink is None else recipe["shift"] * self._leads[pair[1]]
             for start in blocks:
                 middle = sum(scores[start + n] for n in free) / len(free)
                 for n in free:
@@ -2685,8 +2717,11 @@ class TextSide(Side):
             for block, recipe in zip(self.blocks, self._recipes)
         ]  # fmt: skip
         gone = {place for place, recipe in owners.items() if recipe["method"] != "redirect"}
-        moved = gone.union(self._lost)
-        self._kept = [row for place, row in enumerate(bank.rows) if place not in moved]
+        moved = {place % len(bank.classes) for place in self._lost}
+        self._kept = [
+            row for place, row in enumerate(bank.rows)
+            if place not in gone and place % len(bank.classes) not in moved
+        ]  # fmt: skip
         self._retain: float = max(recipe["lambda_retain"] for recipe in self._recipes)
         ridge = min(recipe["mu"] + recipe["mu_room"] * room for recipe in self._recipes)
         if any(recipe["irreversible"] for recipe in self._recipes):
@@ -2834,7 +2869,9 @@ class Solution:
         each = sum(side.work for side in self._sides) - fixed
         share = min(1.0, max(0, WORK - fixed) / max(1, each))
         whole, start = share == 1.0, 0
+        before = Factors([], [])
         for side in self._sides:
+            side.follow(before)
             end = start + len(side.blocks)
             chosen = self._sample(start, end, share)
             if side.fixed > 4 * WORK:
@@ -2851,6 +2888,8 @@ class Solution:
                 )
             if whole and chosen:
                 self._lengths += side.lengths(own)
+            if isinstance(side, RowSide):
+                before = Factors(own.columns, side.moves)
             start = end
         if not whole:
             self._lengths = []
