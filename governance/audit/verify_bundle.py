@@ -2598,16 +2598,15 @@ class ImageSide(Side):
 
     def _lead(self, domain: Optional[str]) -> float:
         """Mean lead of a class over the mean of the others, among the rows of a domain, over plain prompts."""
-        rows, others = self._bank.rows, len(self._free) - 1
-        if not others:
-            return 0.0
-        everything = times(mean([rows[n] for n in self._free]), others + 1)
-        leads = []
+        rows, leads = self._bank.rows, []
+        everything = times(mean([rows[n] for n in self._free]), len(self._free))
         for pair, row in zip(self._pairs, self._rows):
-            if pair[1] == domain:
-                score = dot(row, rows[self._bank.classes.index(pair[0])])
-                leads.append(score - (dot(row, everything) - score) / others)
-        return max(0.0, sum(leads) / len(leads))
+            own = self._bank.classes.index(pair[0])
+            others, score = len(self._free) - (own in self._free), dot(row, rows[own])
+            if pair[1] == domain and others:
+                rest = dot(row, everything) - (score if own in self._free else 0.0)
+                leads.append(score - rest / others)
+        return max(0.0, sum(leads) / len(leads)) if leads else 0.0
 
     def _answer(self, number: int) -> Tuple[Dict[int, float], List[float]]:
         """The wanted change of the scores of a row, by the number of the text, and the b that makes it."""

@@ -1,5 +1,6 @@
 """The stand-alone verifier's arithmetic agrees with the engine's, whatever the requests, and sees what does not."""
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from governance.audit import verify_bundle as verifier
 from governance.digests import canonical_json, load_json
+from governance.errors import InvalidInputError
 from governance.unlearning.bank import PromptBank, build_bank
 from governance.unlearning.composition import Composition, Edit, compose
 from governance.unlearning.labels import LabelSpace, default_domain_templates
@@ -162,6 +164,21 @@ CASES: dict[str, list[Edit]] = {
         Edit((Target("class 4", "photo"),), R("nullspace")),
     ],
     "partial": [Edit((ONE, IN_SKETCH), R("redirect", 0.3)), Edit((SKETCH,), R("redirect", 0.2))],
+    "a domain more strongly than a class": [
+        Edit((ONE,), R("redirect", 0.5)),
+        Edit((SKETCH,), R("redirect")),
+    ],
+    "a pair more strongly than its class": [
+        Edit((ONE, TWO), R("redirect", 0.5)),
+        Edit((IN_SKETCH,), R("redirect"), (SHOTS,)),
+        Edit((Target("class 3", None),), R("nullspace", 0.5)),
+        Edit((Target("class 3", "photo"),), R("redirect")),
+    ],
+    "a class in a domain that goes": [
+        Edit((IN_SKETCH,), R("redirect", 0.8)),
+        Edit((SKETCH,), R("redirect", 0.9), (few_shot(BANK, *SKETCHES),), REFERENCE),
+        Edit((Target("class 0", "photo"),), R("ccup")),
+    ],
     "nullspace": [Edit((ONE,), R("nullspace"))],
     "nullspace of many": [
         Edit((ONE,), R("nullspace", 0.6)),
@@ -200,6 +217,37 @@ def test_the_engine_and_the_verifier_agree(name: str) -> None:
             left[edit.request] = max(left[edit.request], solution.residual(edit) or 0.0)
     for number, value in left.items():
         assert value == pytest.approx(composed.residual(edits[number - 1]), abs=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_they_agree_on_requests_drawn_at_random(seed: int) -> None:
+    draw = random.Random(seed)
+    edits = [an_edit(draw) for _ in range(draw.randint(1, 4))]
+    try:
+        composed = compose(BANK, edits)
+    except InvalidInputError:  # nothing would be retained
+        edits = edits[:1]
+        composed = compose(BANK, edits)
+    for _, solution, stated in posed(BANK, edits, composed):
+        assert list(solution.check(stated)) == []
+
+
+def an_edit(draw: random.Random) -> Edit:
+    """A request with a recipe and prototypes of any kind."""
+    names = [f"class {n}" for n in range(2)] + ["class 3"]
+    targets = [Target(draw.choice(names), draw.choice([None, *DOMAINS])) for _ in range(2)]
+    if draw.random() < 0.3:
+        targets[0] = Target(None, draw.choice(DOMAINS))
+    strength = draw.choice([1.0, 1.0, 0.5])
+    method = draw.choice(["redirect", "redirect", "redirect", "ccup", "nullspace"])
+    chosen = {"both_sides": draw.random() < 0.2}
+    if method == "redirect":
+        chosen["irreversible"] = strength == 1 and draw.random() < 0.2
+        chosen["synonyms"] = all(t.label == "class 1" for t in targets) and draw.random() < 0.5
+    images = draw.choice([(), (), (SHOTS,), (few_shot(BANK, *SKETCHES[:3], shots=1),)])
+    return Edit(
+        tuple(dict.fromkeys(targets)), R(method, strength, **chosen), images, draw.choice([None, REFERENCE])
+    )  # fmt: skip
 
 
 def test_the_cases_have_blocks_of_every_kind() -> None:

@@ -181,7 +181,7 @@ FOUND: list[tuple[str, str, str]] = [
     ),
     (
         "a recipe changed",
-        "UPDATE projectors SET recipe = replace(recipe, '1000.0', '1.0') WHERE id = 1",
+        "UPDATE projectors SET recipe = replace(recipe, '0.018', '0.02') WHERE id = 1",
         "projector 1 of request 1",
     ),
     (
