@@ -2142,6 +2142,9 @@ FEWEST = 8
 SOLVED = 1e-7
 """What is solved for again may differ by this from what was recorded, relative to its length: it was rounded twice."""
 
+NOISE = 1e-12
+"""Where nothing is wanted, and only rounding is left."""
+
 HYPERPARAMETERS = (
     "lambda_forget", "forget_room", "lambda_retain", "mu", "mu_room", "anchors", "lambda_image", "sibling_weight",
     "scatter", "mu_image", "overshoot", "contraction", "shift",
@@ -2545,7 +2548,7 @@ class ImageSide(Side):
         for number in chosen:
             _, answer = self._answer(number)
             off = add(behind.apply(answer), own.lines[number], -1.0)
-            if length(off) > SOLVED * max(length(answer), CLOSE):
+            if length(off) > SOLVED * length(answer) + NOISE:
                 yield number, "changes other scores than the recipes say"
 
     def _normal(self, vectors: int) -> Normal:
