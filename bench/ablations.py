@@ -1,128 +1,137 @@
-"""What was tried for the default method: every row changes one thing of the default."""
+"""What each part of the default method does: every row changes one thing of it.
 
-from collections.abc import Iterator, Sequence
+On the shared benchmark's images, scope by scope; and on the largest data set of genuine CLIP embeddings, for one class
+or many that are forgotten everywhere at once: settings that one class cannot tell apart differ there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
+import numpy as np
 
-from bench.data import SCOPES, Benchmark, read_benchmark, targets_of, those
+from bench.data import SCOPES, Benchmark, read_benchmark, targets_of
 from bench.output import Section, Settings, table
+from bench.real import everywhere, generic_of
+from bench.real_data import RealData, bank_of, largest, read_all
+from bench.real_scoring import RealScorer
 from bench.scoring import Figures, Scorer, means, scorer_of
-from bench.variants import (
-    Change,
-    Problem,
-    hold_covariance,
-    move_in_class_direction,
-    move_to_zero,
-    problem,
-    sink_class,
-    weight_by_cosine,
-)
-from governance.unlearning.anchors import class_directions
-from governance.unlearning.prototypes import PrototypeKind
+from bench.variants import image_side
+from governance.errors import NotFoundError
+from governance.unlearning.bank import PromptBank
+from governance.unlearning.composition import Edit, compose
+from governance.unlearning.projector import Projector
+from governance.unlearning.prototypes import PrototypeKind, Prototypes
 from governance.unlearning.recipe import Recipe
 from governance.unlearning.targets import Target
 
-CLASS_SCOPES, DOMAIN_SCOPE = SCOPES[:2], SCOPES[2:]
+EVERYWHERE, IN_DOMAIN, WHOLE_DOMAIN = SCOPES
 DEFAULT = Recipe()
 KINDS = (PrototypeKind.TEXT, PrototypeKind.FEW_SHOT)
+COUNTS: Mapping[int, int] = {1: 20, 50: 3, 100: 3, 300: 3}
+"""How many classes are forgotten at once, and how often they are drawn."""
+
+Fit = Callable[[PromptBank, Sequence[Target], Sequence[Prototypes]], Projector]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table.
+    """One row of a table.
 
     Attributes:
         name: what differs from the default.
-        recipe: hyperparameters.
-        change: what else is changed.
-        forgotten_only: leave out the prototypes of what is retained.
+        changes: hyperparameters.
         scopes: where it can make a difference.
         kinds: likewise.
+        crowded: whether it takes more classes than the shared benchmark has to make one.
+        fit: what makes the edit instead of the package.
     """
 
     name: str
-    recipe: Recipe = DEFAULT
-    change: Change | None = None
-    forgotten_only: bool = False
+    changes: Mapping[str, Any]
     scopes: Sequence[str] = SCOPES
     kinds: Sequence[PrototypeKind] = KINDS
+    crowded: bool = False
+    fit: Fit | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """Its hyperparameters."""
+        return replace(DEFAULT, **self.changes)
+
+    def solve(
+        self, bank: PromptBank, targets: Sequence[Target], prototypes: Sequence[Prototypes]
+    ) -> Projector:
+        """The edit of some targets, one request each."""
+        if self.fit is not None:
+            return self.fit(bank, targets, prototypes)
+        edits = [Edit((target,), self.recipe, tuple(prototypes)) for target in targets]
+        return compose(bank, edits).projector
 
 
 def run(settings: Settings) -> Section:
-    """Score every variant on every scope, from text and from few-shot prototypes."""
+    """Score every variant where it can make a difference."""
     benchmark = read_benchmark(settings.benchmark)
     scorer = scorer_of(benchmark)
-    variants = list(all_variants(benchmark))
     entries: list[dict[str, Any]] = []
     for scope in SCOPES:
         targets = settings.some(list(targets_of(scope, benchmark.bank.labels)))
         entries.append({"scope": scope, "variant": "base model", **scorer.base(targets)})
-        for variant in variants:
+        for variant in VARIANTS:
             for kind in variant.kinds:
-                if scope in variant.scopes:
+                if scope in variant.scopes and not variant.crowded:
                     found = score(benchmark, scorer, variant, kind, targets)
                     entry = {"scope": scope, "variant": variant.name, "prototypes": kind.value}
                     entries.append({**entry, **found})
     tables = {f"ablations: {scope}": _table(entries, scope) for scope in SCOPES}
+    try:
+        everything = read_all(settings.benchmark)
+    except NotFoundError:  # the tables above do without
+        everything = []
+    if everything:
+        data = largest(everything)
+        crowded = crowd(data, everything, settings)
+        entries += crowded
+        tables["ablations: many classes"] = _crowd_table(crowded, data)
     return Section("ablations", tables, entries)
 
 
-def all_variants(benchmark: Benchmark) -> Iterator[Variant]:
+def _variants() -> list[Variant]:
     """The default first."""
-    default = DEFAULT
-    few_shot = (PrototypeKind.FEW_SHOT,)
-    local = SCOPES[1]
-    yield Variant("default")
-    yield Variant(
-        "first defaults: λr 10, μ 0.1, no overshoot, no sibling weight, no margin guard, no shift",
-        replace(
-            default,
-            lambda_retain=10.0, mu=0.1, overshoot=1.0, sibling_weight=1.0, margin=0.0,
-            contraction=1.0, shift=0.0,
-        ),
-    )  # fmt: skip
-    for mu in (0.1, 0.3, 3.0):
-        yield Variant(f"μ {mu:g}", replace(default, mu=mu))
-    for weight in (1.0, 10.0):
-        yield Variant(f"λr {weight:g}", replace(default, lambda_retain=weight))
-    for value in (1.0, 1.3, 1.5, 2.0):
-        yield Variant(f"overshoot {value:g}", replace(default, overshoot=value), scopes=(local,))
-    for value in (1.0, 3.0):
-        recipe = replace(default, sibling_weight=value)
-        yield Variant(f"sibling weight {value:g}", recipe, scopes=(local,))
-    for value in (0.0, 0.3):
-        yield Variant(f"margin {value:g}", replace(default, margin=value))
-    for weight in (100.0, 300.0):
-        yield Variant(
-            f"covariance of retained images, λ {weight:g}",
-            change=hold_covariance(benchmark, weight),
-            kinds=few_shot,
-        )
-    for power in (1.0, 2.0):
-        yield Variant(f"weights (1 − cos²)^{power:g}", change=weight_by_cosine(power))
-    yield Variant(
-        "only in the class's dual direction", change=move_in_class_direction, scopes=CLASS_SCOPES
-    )
-    yield Variant("zero anchor", change=move_to_zero)
-    yield Variant("prototypes of the forgotten only", forgotten_only=True, kinds=few_shot)
-    for contraction in (0.0, 0.25, 0.5, 0.75, 1.0):
-        for shift in (0.0, 0.5, 0.7, 0.9):
-            if (contraction, shift) not in ((0.0, 0.0), (default.contraction, default.shift)):
-                yield Variant(
-                    f"contraction {contraction:g}, shift {shift:g}",
-                    replace(default, contraction=contraction, shift=shift),
-                    scopes=DOMAIN_SCOPE,
-                )
-    lengths = torch.linalg.vector_norm(class_directions(benchmark.bank), dim=1)
-    for number in lengths.argsort().tolist():
-        label = benchmark.bank.labels.classes[number]
-        yield Variant(
-            f"sink {label} (length {float(lengths[number]):.2f})",
-            change=sink_class(number),
-            scopes=DOMAIN_SCOPE,
-        )
+    texts, images = (PrototypeKind.TEXT,), (PrototypeKind.FEW_SHOT,)
+    pair, domain = (IN_DOMAIN,), (WHOLE_DOMAIN,)
+    local = (IN_DOMAIN, WHOLE_DOMAIN)
+
+    def of_texts(name: str, crowded: bool = False, **changes: Any) -> Variant:
+        return Variant(name, changes, (EVERYWHERE,), texts, crowded)  # images play no part in it
+
+    weight, ridge = DEFAULT.lambda_forget, DEFAULT.mu
+    return [
+        Variant("default", {}),
+        Variant("image side: the row fit that came before", {}, fit=image_side),
+        *(of_texts(f"{count} anchors", anchors=count) for count in (1, 3)),
+        *(of_texts(f"{count} anchors", True, anchors=count) for count in (5, 10, 40)),
+        of_texts("all retained texts as anchor", True, anchors=10**6),
+        of_texts("no room terms: λf and μ the same for any number", forget_room=0.0, mu_room=0.0),
+        of_texts("λf the same for any number", forget_room=0.0),
+        of_texts("λf × 10", lambda_forget=10 * weight, forget_room=10 * DEFAULT.forget_room),
+        of_texts("λf / 10", lambda_forget=weight / 10, forget_room=DEFAULT.forget_room / 10),
+        Variant("μ × 10", {"mu": 10 * ridge, "mu_room": 10 * DEFAULT.mu_room}),
+        Variant("μ / 10", {"mu": ridge / 10, "mu_room": DEFAULT.mu_room / 10}),
+        of_texts("irreversible", irreversible=True),
+        Variant("strength 0.9", {"strength": 0.9}),
+        *(Variant(f"λ of images {v:g}", {"lambda_image": v}, local) for v in (1.0, 3.0, 30.0)),
+        *(Variant(f"μ of images {v:g}", {"mu_image": v}, local) for v in (1.0, 30.0)),
+        Variant("sibling weight 1", {"sibling_weight": 1.0}, pair),
+        Variant("overshoot 1", {"overshoot": 1.0}, pair),
+        Variant("no scatter", {"scatter": 0.0}, local, images),
+        Variant("contraction only", {"shift": 0.0}, domain),
+        Variant("shift only", {"contraction": 0.0}, domain),
+        Variant("contraction 1", {"contraction": 1.0}, domain),
+    ]
+
+
+VARIANTS = _variants()
 
 
 def score(
@@ -134,21 +143,54 @@ def score(
 ) -> Figures:
     """Mean figures of a variant."""
     return means(
-        scorer.score(target, fit(benchmark, variant, kind, target).solve()) for target in targets
+        scorer.score(
+            target, variant.solve(benchmark.bank, [target], benchmark.prototypes(kind, target))
+        )
+        for target in targets
     )
 
 
-def fit(benchmark: Benchmark, variant: Variant, kind: PrototypeKind, target: Target) -> Problem:
-    """The problem that a variant states."""
-    prototypes = benchmark.prototypes(kind, target)
-    if variant.forgotten_only:
-        prototypes = tuple(those(p, lambda pair: target.covers(*pair)) for p in prototypes)
-    stated = problem(benchmark.bank, target, variant.recipe, prototypes)
-    return variant.change(stated) if variant.change else stated
+def crowd(
+    data: RealData, everything: Sequence[RealData], settings: Settings
+) -> list[dict[str, Any]]:
+    """Every variant of the text side, with one class or many forgotten at once."""
+    bank, scorer = bank_of(data, False), RealScorer(data, generic_of(data, everything))
+    size, entries = len(data.labels.names), []
+    for count, draws in COUNTS.items():
+        if count > size / 2 or (settings.quick and count > 1):
+            continue
+        drawn = [
+            everywhere(
+                data, np.random.default_rng(seed).choice(size, count, replace=False).tolist()
+            )
+            for seed in range(2 if settings.quick else draws)
+        ]
+        for variant in VARIANTS:
+            if EVERYWHERE not in variant.scopes:
+                continue
+            figures = [
+                scorer.score(chosen.forget, None, variant.solve(bank, chosen.targets, ()))
+                for chosen in drawn
+                if chosen.forget.any()
+            ]
+            entry = {"data": data.name, "classes": count, "variant": variant.name}
+            entries.append({**entry, **means(figures)})
+    return entries
+
+
+def _crowd_table(entries: list[dict[str, Any]], data: RealData) -> str:
+    rows: dict[str, dict[int, str]] = {}
+    for e in entries:
+        figures = f"{e['forget_after']:.3f} / {e['retain_after']:.3f} / {e['cosine']:.3f}"
+        rows.setdefault(e["variant"], {})[e["classes"]] = figures
+    counts = sorted({e["classes"] for e in entries})
+    heads = [f"{count} of {len(data.labels.names)}" for count in counts]
+    lines = [[name, *(found.get(count) for count in counts)] for name, found in rows.items()]
+    return table(lines, ["what differs (forget / retain / cosine)", *heads])
 
 
 def _table(entries: list[dict[str, Any]], scope: str) -> str:
-    local = scope == SCOPES[1]
+    local = scope == IN_DOMAIN
     columns = ("forget 7", "retain 7", *(("elsewhere",) if local else ()), "worst class")
     rows: dict[str, dict[str, list[Any]]] = {}
     for entry in entries:

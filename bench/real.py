@@ -186,14 +186,14 @@ def cases_of(data: RealData, settings: Settings) -> Iterator[Case]:
     alone = list(range(size))
     if size > ALL_ALONE:
         alone = np.random.default_rng(ALONE_SEED).choice(size, ALONE, replace=False).tolist()
-    yield Case(ONE, 1, settings.some(_with_images(_everywhere(data, [c]) for c in alone)))
+    yield Case(ONE, 1, settings.some(_with_images(everywhere(data, [c]) for c in alone)))
     counts = {*COUNTS, *(SMALL_COUNTS if size < SMALL else ())}
     for count in settings.some(sorted(n for n in counts if n <= size / 2)):
         drawn = [
             np.random.default_rng(seed).choice(size, count, replace=False).tolist()
             for seed in settings.some(range(DRAWS))
         ]
-        yield Case(MANY, count, _with_images(_everywhere(data, chosen) for chosen in drawn))
+        yield Case(MANY, count, _with_images(everywhere(data, chosen) for chosen in drawn))
     if data.domains is not None and data.pairs:
         pairs = sorted(set(data.pairs), key=str)
         yield Case(IN_DOMAIN, 1, settings.some(_with_images(_in_one(data, *p) for p in pairs)))
@@ -203,7 +203,8 @@ def _with_images(choices: Iterable[Choice]) -> list[Choice]:
     return [choice for choice in choices if choice.forget.any()]
 
 
-def _everywhere(data: RealData, chosen: Sequence[int]) -> Choice:
+def everywhere(data: RealData, chosen: Sequence[int]) -> Choice:
+    """Some classes, by their numbers, one request each."""
     targets = tuple(Target(data.labels.names[number], None) for number in chosen)
     return Choice(targets, torch.isin(data.labels.label, torch.tensor(chosen)))
 

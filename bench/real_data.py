@@ -173,6 +173,18 @@ def read_all(directory: Path | None) -> list[RealData]:
     return [read_real(path) for path in paths]
 
 
+def largest(everything: Iterable[RealData]) -> RealData:
+    """The data set with the most classes.
+
+    Raises:
+        NotFoundError: none has any.
+    """
+    labelled = [data for data in everything if data.classes is not None]
+    if not labelled:
+        raise NotFoundError("this part needs labelled images in the shared benchmark's real/*.npz")
+    return max(labelled, key=lambda data: len(data.labels.names))
+
+
 def read_real(path: Path) -> RealData:
     """One data set; keys that are not of the form are left alone.
 

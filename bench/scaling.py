@@ -1,4 +1,4 @@
-"""Time and memory of fit, compose, fold and evaluate against d, k, r and the number of active requests.
+"""Time and memory of fitting, composing, folding and evaluating against d, k, r and the number of active requests.
 
 Random rows: what is measured is arithmetic. One size varies at a time, everything relative to its smallest value.
 """
@@ -30,8 +30,8 @@ class Size:
 
     Attributes:
         d: width of the joint embedding.
-        k: forgotten rows of a fit, rank of the edit that is folded and evaluated.
-        r: retained rows of a fit; classes of the composed bank.
+        k: classes that a fit forgets, rank of the edit that is folded and evaluated.
+        r: classes that a fit retains; classes of the composed bank.
         requests: active requests that are composed.
         images: of an evaluation.
         classes: of an evaluation.
@@ -54,11 +54,20 @@ SWEEPS: dict[str, tuple[int, ...]] = {
 }
 USES = {
     "fit": ("d", "k", "r"),
+    "row fit": ("d", "k", "r"),
     "compose": ("d", "r", "requests"),
+    "compose in domains": ("d", "r", "requests"),
     "fold": ("d", "k"),
     "evaluate": ("d", "k"),
 }
-"""Which sizes each step depends on; the others are left out."""
+"""Which sizes each step depends on; the others are left out.
+
+*fit*: one request for k classes everywhere. *row fit*: what the papers' methods solve. *compose*: requests for a class
+everywhere each. *compose in domains*: in a label space of five domains, so six times the rows, half of the requests for
+a class everywhere and half for a class in one domain.
+"""
+
+DOMAINS = ("photo", "cartoon", "sketch", "painting", "infograph")
 
 
 def run(settings: Settings) -> Section:
@@ -86,20 +95,33 @@ def _steps(size: Size, sweep: str) -> dict[str, Callable[[], Any]]:
     forget, retain = rows(size.k), rows(size.r)
     goals = retain.mean(dim=0).expand_as(forget)
     weights, held = (torch.full((n,), w).double() for n, w in ((size.k, 1e3), (size.r, 3.0)))
-    bank_rows = rows(size.r)
-    bank = PromptBank(LabelSpace(tuple(map(str, range(size.r)))), bank_rows, bank_rows)
-    edits = [Edit((Target(str(n), None),), Recipe()) for n in range(min(size.requests, size.r - 1))]
+    asked = range(min(size.requests, size.r - 1))
+    everywhere = [Edit((Target(str(n), None),), Recipe()) for n in asked]
+    halved = [
+        Edit((Target(str(n), None if n % 2 else DOMAINS[n // 2 % 5]),), Recipe()) for n in asked
+    ]
+    one = Edit(tuple(Target(str(n), None) for n in range(size.k)), Recipe())
+    plain, larger = _bank(rows(size.r)), _bank(rows(size.k + size.r))
+    by_domain = _bank(rows(size.r * (1 + len(DOMAINS))), DOMAINS)
     edit = random_edit(size.d, size.k, generator)
     projection = torch.randn(WIDTH, size.d, generator=generator)
     features = torch.randn(size.images, size.d, generator=generator)
     texts = rows(size.classes)
     steps: dict[str, Callable[[], Any]] = {
-        "fit": partial(solve, forget, goals, weights, retain, held, 1.0),
-        "compose": partial(compose, bank, edits),
+        "fit": partial(compose, larger, [one]),
+        "row fit": partial(solve, forget, goals, weights, retain, held, 1.0),
+        "compose": partial(compose, plain, everywhere),
+        "compose in domains": partial(compose, by_domain, halved),
         "fold": lambda: edit.apply(projection.double()).float(),
         "evaluate": lambda: edited_logits(features, texts, edit).argmax(dim=1),
     }
     return {name: work for name, work in steps.items() if sweep in USES[name]}
+
+
+def _bank(rows: torch.Tensor, domains: tuple[str, ...] = ()) -> PromptBank:
+    classes = tuple(map(str, range(len(rows) // (1 + len(domains)))))
+    templates = dict.fromkeys(domains, ("a {class}",))
+    return PromptBank(LabelSpace(classes, domains, domain_templates=templates), rows, rows)
 
 
 def _table(entries: list[dict[str, Any]], sweep: str) -> str:

@@ -41,7 +41,7 @@ def test_parts_that_lack_the_benchmark_say_so_in_one_line_and_the_others_run(
     lines = output.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["methods", "capacity", "versions"]
     assert "left out: this part needs the shared benchmark's embeddings.npz" in lines[0]
-    assert "left out: this part needs the shared benchmark's lvis_vitb32_text.npy" in lines[1]
+    assert "left out: this part needs the shared benchmark's real/*.npz" in lines[1]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"versions.json", "versions.md"}
 
 

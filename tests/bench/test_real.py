@@ -27,7 +27,9 @@ KEYS = {
     "retain_after", "elsewhere_before", "elsewhere_after", "alt_forget_after", "cosine", "certificate",
     "neighbour_before", "neighbour_after",
 }  # fmt: skip
-OURS = {("nullspace", "text"), ("ccup", "text"), ("redirect", "text")}
+OURS = {
+    ("nullspace", "text"), ("ccup", "text"), ("redirect", "text"), ("redirect, irreversible", "text")
+}  # fmt: skip
 VISUAL = {(m, "few-shot") for m in ("multimodal", "redirect", "leace", "gradient ascent")}
 BASE = {("base", None)}
 
@@ -71,7 +73,8 @@ def test_every_record_has_every_key_and_shares_where_there_are_some(
     shares = {key for key in KEYS if key.rpartition("_")[2] in ("before", "after")}
     for record in records:
         assert record.keys() >= KEYS
-        assert record["certificate"] is None
+        ours = record["method"].startswith("redirect")
+        assert (record["certificate"] is not None) == ours
         assert -1 <= record["cosine"] <= 1
         for key in shares:
             optional = key.startswith(("alt", "elsewhere"))
@@ -116,13 +119,38 @@ def test_the_default_method_forgets_and_keeps(records: list[dict[str, Any]]) -> 
         assert record["cosine"] < 1
 
 
+def test_certificates_are_of_texts_and_say_what_depends_on_the_image(
+    records: list[dict[str, Any]],
+) -> None:
+    for record in of(records, case="one class", method="redirect", prototypes="text"):
+        found = record["certificate"]
+        assert 0 <= found["excess_median"] <= found["excess_worst"] < 0.1
+        assert found["estimated_excess_median"] <= found["excess_worst"]
+        assert 0 <= found["certified"] <= 1
+        assert 0 < found["change_median"] <= found["change_worst"]
+    for record in of(records, case="class in one domain", method="redirect"):
+        assert "excess_median" not in record["certificate"]
+
+
+def test_an_irreversible_edit_gives_less_back(records: list[dict[str, Any]]) -> None:
+    inverted = [r for r in records if r["inverted_plain"] is not None]
+    assert {r["method"] for r in inverted} == {"redirect", "redirect, irreversible"}
+    for case in ("one class", "many classes"):
+        plain, exact = (
+            of(records, data="full", case=case, method=method, prototypes="text")[0]
+            for method in ("redirect", "redirect, irreversible")
+        )
+        assert exact["smallest_singular_value"] < 1e-6 < plain["smallest_singular_value"]
+        assert plain["inverted_plain"] > 0.9 * plain["forget_before"]
+
+
 def test_the_tables_are_written(directory: Path, tmp_path: Path) -> None:
     assert run_real(directory, tmp_path, "--quick")[0] == 0
     text = (tmp_path / "real.md").read_text(encoding="utf-8")
     titles = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("###")]
     assert titles == [
         "real: data", "real: one class", "real: many classes, full", "real: many classes, plain",
-        "real: turning", "real: class in one domain",
+        "real: turning", "real: certificate", "real: inversion", "real: class in one domain",
     ]  # fmt: skip
 
 
