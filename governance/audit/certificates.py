@@ -9,8 +9,14 @@ from governance.audit.fault import Fault, readable
 from governance.digests import digest_json, load_json
 from governance.errors import IntegrityError
 from governance.ledger.database import Session
-from governance.ledger.lookup import report_owners
-from governance.ledger.tables import Array, Model, ModelVersion, ProjectorRecord, Report
+from governance.ledger.lookup import (
+    report_owners,
+    some_arrays,
+    some_projectors,
+    some_reports,
+    some_versions,
+)
+from governance.ledger.tables import Array, Model, ModelVersion, ProjectorRecord
 from governance.unlearning.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -26,6 +32,10 @@ CLOSE = 2e-6
 """Certificates are rounded to six digits; the last one may differ between machines."""
 
 
+CHUNK = 10
+"""Projectors or versions that are read at once."""
+
+
 def certificates(session: Session, seed: str, checked: Counter[str]) -> Iterator[Fault]:
     """Reports whose certificate is not what the factors give.
 
@@ -34,33 +44,35 @@ def certificates(session: Session, seed: str, checked: Counter[str]) -> Iterator
         seed: of the sample, if there are too many: the newest head of the log, which nobody could know beforehand.
         checked: what was counted.
     """
-    stated: dict[tuple[str, int], list[int]] = {}
+    stated: dict[tuple[bool, int], list[int]] = {}
     for number, projector, version in report_owners(session):
-        owner = ("projector", projector) if version is None else ("version", version)
+        owner = (False, projector) if version is None else (True, version)
         if owner[1] is not None:
             stated.setdefault((owner[0], owner[1]), []).append(number)
-    order = sorted(stated)
-    random.Random(seed).shuffle(order)
     spent = 0
-    for kind, owner_id in order:
-        record: ProjectorRecord | ModelVersion | None = (
-            session.get(ProjectorRecord, owner_id)
-            if kind == "projector"
-            else session.get(ModelVersion, owner_id)
-        )
-        if record is None or "blocks" not in (record.recipe.get("problem") or {}).get("image", ()):
-            continue
-        cost = _cost(session, record)
-        if spent and spent + cost > AFFORDABLE:
-            checked[SAMPLED] += 1
-            continue
-        spent += cost
-        checked["certificates"] += 1
-        for number in stated[kind, owner_id]:
-            content = load_json(session.get_one(Report, number).content)
-            name = f"report {number}"
-            yield from readable(name, _differs(session, record, name, content.get("certificate")))
-        session.expunge_all()
+    for versions, read in ((False, some_projectors), (True, some_versions)):
+        order = sorted(number for kind, number in stated if kind is versions)
+        random.Random(seed).shuffle(order)
+        for start in range(0, len(order), CHUNK):
+            chosen = order[start : start + CHUNK]
+            if spent > AFFORDABLE:
+                checked[SAMPLED] += len(chosen)
+                continue
+            records = [r for r in read(session, chosen) if _has_blocks(r)]
+            arrays = some_arrays(session, {d for record in records for d in _needs(record)})
+            numbers = {r.id: stated[versions, r.id] for r in records}
+            contents = some_reports(session, {n for found in numbers.values() for n in found})
+            for record in records:
+                checked["certificates"] += 1
+                said = {n: load_json(contents[n]).get("certificate") for n in numbers[record.id]}
+                name = f"report {numbers[record.id][0]}"
+                yield from readable(name, _differ(record, arrays, said))
+                spent += _cost(record, arrays)
+            session.expunge_all()
+
+
+def _has_blocks(record: ProjectorRecord | ModelVersion) -> bool:
+    return "blocks" in (record.recipe.get("problem") or {}).get("image", ())
 
 
 def _model(record: ProjectorRecord | ModelVersion) -> Model:
@@ -71,63 +83,64 @@ def _model(record: ProjectorRecord | ModelVersion) -> Model:
     return record.request.model
 
 
-def _cost(session: Session, record: ProjectorRecord | ModelVersion) -> int:
-    shape, scores = (
-        session.get_one(Array, d).shape for d in (record.factor_a, _model(record).bank_scores)
-    )
+def _needs(record: ProjectorRecord | ModelVersion) -> list[str]:
+    """Digests of the arrays that a certificate is computed from."""
+    model, reference = _model(record), _reference(record.recipe)
+    moment = [] if reference is None else [str(reference["moment"])]
+    return [record.factor_a, record.factor_b, model.bank_scores, model.bank_paraphrases, *moment]
+
+
+def _cost(record: ProjectorRecord | ModelVersion, arrays: Mapping[str, Array]) -> int:
+    """Multiplications of one certificate."""
+    shape, scores = (arrays[d].shape for d in (record.factor_a, _model(record).bank_scores))
     return int(2 * shape[0] * shape[1] * scores[0])
 
 
-def _differs(
-    session: Session,
-    record: ProjectorRecord | ModelVersion,
-    name: str,
-    said: Mapping[str, Any] | None,
+def _differ(
+    record: ProjectorRecord | ModelVersion, arrays: Mapping[str, Array], said: Mapping[int, Any]
 ) -> Iterator[Fault]:
     from governance.unlearning.certificate import certificate
 
-    if said is None:
+    if not any(said.values()):
         return
-    model, recipe = _model(record), record.recipe
+    model, reference = _model(record), _reference(record.recipe)
     found = certificate(
-        prompts_of(session, model),
-        recipe["problem"]["image"]["blocks"],
-        _rows(session, record.factor_a),
-        _rows(session, record.factor_b),
-        _moment(session, recipe),
+        _prompts(model, arrays),
+        record.recipe["problem"]["image"]["blocks"],
+        _rows(arrays[record.factor_a]),
+        _rows(arrays[record.factor_b]),
+        None if reference is None else _rows(arrays[reference["moment"]]),
     )
-    if not same(found, said):
-        yield Fault(name, "its certificate is not what the factors and prompts give")
+    for number, stated in said.items():
+        if stated is not None and not same(found, stated):
+            yield Fault(
+                f"report {number}", "its certificate is not what the factors and prompts give"
+            )
 
 
-def prompts_of(session: Session, model: Model) -> "Prompts":
-    """The prompts of a model, as certificates speak of them."""
+def _prompts(model: Model, arrays: Mapping[str, Array]) -> "Prompts":
     from governance.unlearning.certificate import Prompts
 
     labels = LabelSpace.from_dict(model.labels)
-    paraphrases = _rows(session, model.bank_paraphrases)
+    paraphrases = _rows(arrays[model.bank_paraphrases])
     return Prompts(
-        labels.classes, labels.domains, _rows(session, model.bank_scores), paraphrases,
+        labels.classes, labels.domains, _rows(arrays[model.bank_scores]), paraphrases,
         labels.paraphrases if len(paraphrases) else (),
     )  # fmt: skip
 
 
-def _rows(session: Session, digest: str) -> "Rows":
+def _rows(array: Array) -> "Rows":
     import numpy as np
 
-    array = session.get_one(Array, digest)
     rows: Rows = np.frombuffer(array.data, dtype=np.dtype(array.dtype)).reshape(array.shape)
     return rows
 
 
-def _moment(session: Session, recipe: Mapping[str, Any]) -> "Rows | None":
-    """Second moment of the reference that the fit used: of several the first by identity, as `compose` takes it."""
+def _reference(recipe: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The reference that the fit used: of several the first by identity, as `compose` takes it."""
     edits = recipe.get("active") or [recipe]
-    references = [edit["reference"] for edit in edits if edit.get("reference")]
-    if not references:
-        return None
-    first = min(references, key=lambda r: digest_json([r["mean"], r["moment"]]))
-    return _rows(session, first["moment"])
+    references: list[Mapping[str, Any]] = [e["reference"] for e in edits if e.get("reference")]
+    return min(references, key=lambda r: digest_json([r["mean"], r["moment"]]), default=None)
 
 
 def same(found: Any, said: Any) -> bool:

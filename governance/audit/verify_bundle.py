@@ -2153,7 +2153,7 @@ EXACT, IRREVERSIBLE_RIDGE = 1e9, 3.0
 SIBLING_TEXT, SIBLING_IMAGE = 4.5, 15.0
 MU_TEXTS, MU_IMAGES = 8.0, 4.0
 OVERSHOOT_TEXT, OVERSHOOT_BOTH, OVERSHOOT_IMAGE = 2.2, 2.3, 3.4
-SAME = 1e-6
+SAME, NOTHING = 1e-6, 1e-9
 DUAL_RIDGE = 1.0
 PLACEHOLDER = "{class}"
 TOWER = {"lambda_forget": 1e3, "lambda_retain": 10.0, "mu": 0.1}
@@ -2661,7 +2661,9 @@ class ImageSide(Side):
             wanted, _ = self._answer(number)
             moved = add(mine.apply(row), row, -1.0)
             left = [
-                dot(moved, self._bank.rows[text]) - value for text, value in wanted.items() if value
+                dot(moved, self._bank.rows[text]) - value
+                for text, value in wanted.items()
+                if abs(value) > NOTHING
             ]
             made.append((length(list(wanted.values())), length(left)))
         return made
@@ -2910,10 +2912,13 @@ class Solution:
         if not self._lengths:
             return None
         sources = {None, *edit.prototypes}
-        mine = [
-            lengths for block, lengths in zip(self._blocks, self._lengths)
-            if block.source in sources and edit.covers(block.pair)
+        covered = [
+            (block.source, lengths) for block, lengths in zip(self._blocks, self._lengths)
+            if edit.covers(block.pair)
         ]  # fmt: skip
+        # A pair may be known from the images of another request alone.
+        mine = [lengths for source, lengths in covered if source in sources]
+        mine = mine or [lengths for _, lengths in covered]
         if not any(way > 1e-9 for way, _ in mine):
             return 0.0
         typical = sum(way for way, _ in mine) / len(mine)

@@ -1,10 +1,10 @@
 """Finding records by the names and numbers that people use."""
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import and_, func, inspect, or_, outerjoin, select
-from sqlalchemy.orm import defer, object_session, selectinload, undefer
+from sqlalchemy.orm import defer, joinedload, object_session, selectinload, undefer
 from sqlalchemy.sql.base import ExecutableOption
 
 from governance.datasets import DatasetRole
@@ -16,6 +16,7 @@ from governance.ledger.tables import (
     Actor,
     ActorKey,
     Alias,
+    Array,
     Base,
     Dataset,
     Decision,
@@ -361,6 +362,32 @@ def report_owners(session: Session) -> list[tuple[int, int | None, int | None]]:
         select(Report.id, Report.projector_id, Report.version_id).order_by(Report.id)
     )
     return [(number, projector, version) for number, projector, version in found]
+
+
+def some_projectors(session: Session, numbers: Sequence[int]) -> list[ProjectorRecord]:
+    """Projectors by number, with the models of their requests."""
+    loads = joinedload(ProjectorRecord.request).joinedload(Request.model)
+    query = select(ProjectorRecord).where(ProjectorRecord.id.in_(numbers)).options(loads)
+    return list(session.scalars(query))
+
+
+def some_versions(session: Session, numbers: Sequence[int]) -> list[ModelVersion]:
+    """Versions by number of the row, with their models."""
+    loads = joinedload(ModelVersion.model)
+    query = select(ModelVersion).where(ModelVersion.id.in_(numbers)).options(loads)
+    return list(session.scalars(query))
+
+
+def some_arrays(session: Session, digests: Collection[str]) -> dict[str, Array]:
+    """Arrays by digest; those that are missing are left out."""
+    found = session.scalars(select(Array).where(Array.digest.in_(sorted(digests))))
+    return {array.digest: array for array in found}
+
+
+def some_reports(session: Session, numbers: Collection[int]) -> dict[int, str]:
+    """Contents of reports by their numbers."""
+    query = select(Report.id, Report.content).where(Report.id.in_(sorted(numbers)))
+    return {row.id: row.content for row in session.execute(query)}
 
 
 def report_content(session: Session, digest: str) -> str | None:

@@ -206,7 +206,8 @@ def _left(
 ) -> float:
     sources = {None, *(chosen.identity for chosen in edit.prototypes)}
     covered_by = {n for t in edit.targets for n in places.get((t.label, t.domain), ())}
-    mine = sorted(n for n in covered_by if blocks[n].source in sources)
+    # A pair may be known from the images of another request alone.
+    mine = sorted(n for n in covered_by if blocks[n].source in sources) or sorted(covered_by)
     way, left = ways[mine], lefts[mine]
     if not torch.isfinite(left).all():
         return math.inf

@@ -32,6 +32,9 @@ MU_TEXTS, MU_IMAGES = 8.0, 4.0
 OVERSHOOT_TEXT, OVERSHOOT_BOTH, OVERSHOOT_IMAGE = 2.2, 2.3, 3.4
 """Default overshoots by what stands for a pair: its text, its text and images, images alone."""
 
+NOTHING = 1e-9
+"""A smaller change of a score is rounding noise."""
+
 SAME = 1e-6
 """A domain's prompt that is nearer to the plain prompt than this names no domain."""
 
@@ -80,7 +83,8 @@ class ImageSide:
     def residuals(self) -> tuple[Tensor, Tensor]:
         """‖E‖ of every affected row, and how much of the change of the texts it names is left undone. m each."""
         reached = ((self.rows @ self.a) @ self.b) @ self.texts.T
-        left = torch.where(self.wanted != 0, reached - self.wanted, torch.zeros_like(reached))
+        named = self.wanted.abs() > NOTHING
+        left = torch.where(named, reached - self.wanted, torch.zeros_like(reached))
         return torch.linalg.vector_norm(self.wanted, dim=1), torch.linalg.vector_norm(left, dim=1)
 
 
