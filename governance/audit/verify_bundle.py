@@ -1657,6 +1657,11 @@ class Records:
             elif self._package.digest_of(name) != value:
                 yield f"{name}: the report has another digest than the event says"
 
+    def reports(self) -> List[Any]:
+        """Contents of all reports."""
+        names = [f"reports/{facts['digest'][7:]}.json" for _, facts in self._said["reports"]]
+        return [self._package.json(name) for name in names if name in self._package.sizes]
+
     def texts(self) -> Tuple[int, int, List[str]]:
         """Open the commitments to private texts: how many were committed to, how many opened, what is wrong."""
         commitments = {
@@ -1757,6 +1762,21 @@ class Bank:
         self.rows, self.scores, self.paraphrases = rows, scores, paraphrases
         if not len(rows) == len(scores) == len(self.pairs):
             raise Broken("the prompt bank has another number of rows than its label space")
+
+    def synonyms(self, label: str) -> List[Tuple[str, List[float]]]:
+        """Prompt and row of each synonym of a class; in the bank they come before its held-out templates."""
+        labels = self.labels
+        named = [t for domain in self.domains for t in labels["domain_templates"][domain]]
+        used = {*labels["templates"], labels["score_template"], *named}
+        held_out = len({template for template in labels["eval_templates"] if template not in used})
+        counts = [len(labels["synonyms"].get(c, ())) + held_out for c in self.classes]
+        if sum(counts) != len(self.paraphrases):
+            raise Broken("the bank has another number of paraphrases than its label space")
+        start = sum(counts[: self.classes.index(label)])
+        return [
+            (labels["score_template"].replace(PLACEHOLDER, word), self.paraphrases[start + n])
+            for n, word in enumerate(labels["synonyms"].get(label, ()))
+        ]
 
 
 class Prototypes(NamedTuple):
@@ -2685,28 +2705,18 @@ class TextSide(Side):
             self._pose()
 
     def _add_synonyms(self) -> None:
-        bank, labels = self._bank, self._bank.labels
+        bank = self._bank
         asking = [
             number for number, recipe in enumerate(self._recipes)
             if recipe["synonyms"] and self.blocks[number].pair[1] is None
         ]  # fmt: skip
         if not asking:
             return
-        named = [t for domain in bank.domains for t in labels["domain_templates"][domain]]
-        used = {*labels["templates"], labels["score_template"], *named}
-        held_out = len({template for template in labels["eval_templates"] if template not in used})
-        starts, start = {}, 0
-        for label in bank.classes:
-            starts[label] = start
-            start += len(labels["synonyms"].get(label, ())) + held_out
-        if start != len(bank.paraphrases):
-            raise Broken("the bank has another number of paraphrases than its label space")
         for number in asking:
             pair = self.blocks[number].pair
-            for place, word in enumerate(labels["synonyms"][pair[0]], starts[pair[0]]):
-                prompt = labels["score_template"].replace(PLACEHOLDER, word)
+            for prompt, row in bank.synonyms(pair[0]):
                 self.blocks.append(Block("texts", pair, None, prompt))
-                self._rows.append(bank.paraphrases[place])
+                self._rows.append(row)
                 self._recipes.append(self._recipes[number])
                 self._texts.append(number)
 
@@ -3034,6 +3044,192 @@ def _active(approved: Dict[int, Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 
 _SIDES: Dict[int, Callable[..., Iterator[Tuple[str, Any]]]] = {1: sides_1, 2: sides_2}
+
+
+# ── 7d Certificates ───────────────────────────────────────────────────────────────────────────────────────────────
+#
+# What holds of an edit for every unit image embedding z, with P̃ = Pᵀ: a forgotten text f scores at most ‖(f − g) P̃‖
+# more than its anchor g (its excess), a retained text t changes by at most ‖t P̃ − t‖. Factors and prompts suffice.
+
+ROUNDED = 2e-6
+"""Certificates are rounded to six digits."""
+
+
+class Certificate:
+    """The certificate of an edit, computed again.
+
+    Attributes:
+        sampled: whether only some of the texts were looked at, because all take too long.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        blocks: List[Dict[str, Any]],
+        a: List[List[float]],
+        b: List[List[float]],
+        moment: Optional[List[List[float]]],
+        seed: str,
+    ) -> None:
+        size, width = len(bank.classes), len(bank.scores[0])
+        lost = [block for block in blocks if block["side"] == "texts"]
+        gone = {block["class"] for block in lost}
+        kept = [n for n in range(size) if bank.classes[n] not in gone]
+        touched = {block["class"] for block in blocks}
+        self.retained = [
+            n for n in range(len(bank.scores)) if bank.classes[n % size] not in touched
+        ]
+        self.labels = [block["class"] for block in lost]
+        self.depends = len(lost) < len(blocks)
+        each = 2 * len(b) * width + (0 if moment is None else width**2)
+        self.sampled = (len(self.retained) + 2 * len(lost)) * each > WORK // 4
+        few = max(FEWEST, WORK // 4 // each // 3)
+        texts, rows = self._some(len(lost), few, seed), self._some(len(self.retained), few, seed)
+        turned = Factors(b, [list(column) for column in zip(*a)])
+        self.excess: Dict[int, float] = {}
+        self.away: Dict[int, float] = {}
+        self.margin: Dict[int, float] = {}
+        changes: Dict[str, List[List[float]]] = {"excess": [], "change": []}
+        for number in texts:
+            block = lost[number]
+            start = [None, *bank.domains].index(block["domain"]) * size
+            text = (
+                bank.scores[start + bank.classes.index(block["class"])]
+                if block["synonym"] is None
+                else dict(bank.synonyms(block["class"]))[block["synonym"]]
+            )
+            anchor = mean([bank.scores[n] for n in block["anchor"]])
+            moved = turned.apply(add(text, anchor, -1.0))
+            changes["excess"].append(moved)
+            self.excess[number] = length(moved)
+            self.away[number] = length(add(turned.apply(text), anchor, -1.0))
+            rivals = [dot(bank.scores[start + n], text) for n in kept] or [dot(text, text)]
+            self.margin[number] = max(rivals) - dot(anchor, text)
+        for number in rows:
+            row = bank.scores[self.retained[number]]
+            changes["change"].append(add(turned.apply(row), row, -1.0))
+        self.change = list(map(length, changes["change"]))
+        self.estimates = {} if moment is None else {
+            name: [math.sqrt(max(0.0, dot(row, product(moment, row)))) for row in found]
+            for name, found in changes.items()
+            if found
+        }  # fmt: skip
+
+    def _some(self, count: int, few: int, seed: str) -> List[int]:
+        if not self.sampled or count <= few:
+            return list(range(count))
+        order = sorted(range(count), key=lambda n: sha256(f"{seed}/{n}".encode()).digest())
+        return sorted(order[:few])
+
+    def contradicts(self, said: Dict[str, Any]) -> bool:
+        """Whether a report says something else."""
+        forgotten, retained = said["forgotten"], said["retained"]
+        if said["depends_on_image"] != self.depends:
+            return True
+        if (forgotten is None) != (not self.labels) or (retained is None) != (not self.retained):
+            return True
+        pairs = []
+        if forgotten is not None:
+            if forgotten["texts"] != len(self.labels):
+                return True
+            held = sum(self.excess[n] <= self.margin[n] for n in self.excess)
+            if not self.sampled and forgotten["certified"] != held:
+                return True
+            pairs += [
+                (forgotten["excess"], list(self.excess.values()), max),
+                (forgotten["from_anchor"], list(self.away.values()), max),
+                (forgotten["margin"], list(self.margin.values()), min),
+            ]
+            for number, label in enumerate(self.labels):
+                if number in self.excess and (
+                    self.excess[number] > said["classes"][label]["excess"] + ROUNDED
+                    or self.margin[number] < said["classes"][label]["margin"] - ROUNDED
+                ):
+                    return True
+        if retained is not None:
+            if retained["texts"] != len(self.retained):
+                return True
+            pairs.append((retained["change"], self.change, max))
+        estimate = said["estimate"] or {}
+        if set(estimate) != set(self.estimates):
+            return True
+        pairs += [(estimate[name], values, max) for name, values in self.estimates.items()]
+        return any(self._off(summary, values, worst) for summary, values, worst in pairs)
+
+    def _off(
+        self, summary: Dict[str, float], values: List[float], worst: Callable[[List[float]], float]
+    ) -> bool:
+        if not values:
+            return False
+        if self.sampled:  # of the median a sample says nothing
+            beyond = worst(values) - summary["worst"]
+            return (beyond if worst is max else -beyond) > ROUNDED
+        ordered, middle = sorted(values), len(values) // 2
+        median = (ordered[middle] + ordered[-1 - middle]) / 2
+        return (
+            abs(median - summary["median"]) > ROUNDED
+            or abs(worst(values) - summary["worst"]) > ROUNDED
+        )
+
+
+def _about(content: Any) -> Any:
+    """What a report is about: the digest of a projector, or the model and number of a version."""
+    if content["kind"] == "request":
+        return content["projector_digest"]
+    return content["model"], content["version"]
+
+
+def check_certificates(
+    records: Records, contents: Sequence[Any], unchecked: List[str]
+) -> Iterator[str]:
+    """Whether the certificates of reports are what factors and prompts give."""
+    rows: List[Tuple[Any, str, Dict[str, Any]]] = [
+        (row["facts"]["digest"], f"the projector of request {row['request']}", row)
+        for row in records.projectors
+    ]
+    rows += [
+        ((row["model"], row["facts"]["number"]), f"version {row['facts']['number']} of {row['model']}", row)
+        for row in records.versions
+    ]  # fmt: skip
+    models = {case["id"]: case["facts"]["model"] for case in records.requests}
+    for key, name, row in rows:
+        stated = [
+            content["certificate"] for content in contents
+            if content.get("certificate") is not None and key == _about(content)
+        ]  # fmt: skip
+        recipe = row["recipe"]
+        if not stated or "blocks" not in (recipe.get("problem") or {}).get("image", ()):
+            continue
+        owner = row.get("model") or models.get(row["request"])
+        model = next((m for m in records.models if m["facts"]["name"] == owner), None)
+        if model is None:
+            raise Broken(f"{name}: its model is missing")
+        arrays, facts, blocks = records.arrays, model["facts"], recipe["problem"]["image"]["blocks"]
+        synonyms = any(block["synonym"] is not None for block in blocks)
+        bank = Bank(
+            model["labels"],
+            arrays.rows(facts["bank_rows"]),
+            arrays.rows(facts["bank_scores"]),
+            arrays.rows(facts["bank_paraphrases"]) if synonyms else (),
+        )
+        references = [
+            edit["reference"] for edit in recipe.get("active") or [recipe] if edit.get("reference")
+        ]
+        first = min(references, key=lambda r: digest_json([r["mean"], r["moment"]]), default=None)
+        found = Certificate(
+            bank,
+            blocks,
+            arrays.rows(row["factor_a"]),
+            arrays.rows(row["factor_b"]),
+            None if first is None else arrays.rows(first["moment"]),
+            factors_digest(row),
+        )
+        if any(found.contradicts(said) for said in stated):
+            yield f"{name}: the certificate in a report is not what its factors and prompts give"
+        if found.sampled:
+            unchecked.append(
+                f"{name}: its certificate, beyond a sample of its texts that nobody could foresee"
+            )
 
 
 # ── 8 The steps ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -3519,6 +3715,8 @@ class Verification:
             if active:
                 blocks = ", ".join(f"request {number}" for number in active)
                 step.said.append(f"version {row['facts']['number']} of {row['model']}: {blocks}")
+        for problem in check_certificates(records, records.reports(), self.result.unchecked):
+            step.fail(problem)
 
     def attestations(self, step: Step) -> None:
         """Step 11: signed by the exporter, about versions that are there, saying what the records say."""
