@@ -99,11 +99,13 @@ def test_strength_outside_its_range(
     assert "strength must lie in (0, 1]" in line
 
 
-@pytest.mark.parametrize("weights", [("--mu", "1e-300"), ("--lambda-forget", "1e300")])
+@pytest.mark.parametrize(
+    "weights", [("--method", "ccup", "--mu", "1e-300"), ("--lambda-retain", "1e308")]
+)
 def test_weights_that_cannot_be_solved_for(
-    filed: Path, refused: Callable[..., str], weights: tuple[str, str]
+    filed: Path, refused: Callable[..., str], weights: tuple[str, ...]
 ) -> None:
-    line = refused("request", "prepare", "1", "--lambda-retain", "1e-300", *weights, code=2)
+    line = refused("request", "prepare", "1", *weights, code=2)
     assert "too far apart to solve for" in line or "hardly move" in line
 
 

@@ -69,8 +69,10 @@ def refused(filed: Path, cli: Cli) -> Callable[..., str]:
         (("--shots", "0", "--prototypes", "few-shot"), "0 is not in the range x>=1"),
         (("--method", "ccup", "--overshoot", "2"), "overshoot is for the method redirect only"),
         (("--method", "nullspace", "--sibling-weight", "2"), "sibling-weight is for the method redirect"),
-        (("--method", "ccup", "--margin", "0"), "margin is for the method redirect only"),
-        (("--margin", "1"), "margin must lie in [0, 1), not 1.0"),
+        (("--method", "ccup", "--anchors", "5"), "anchors is for the method redirect only"),
+        (("--method", "nullspace", "--irreversible"), "irreversible is for the method redirect only"),
+        (("--anchors", "1.5"), "anchors must be a whole number, not 1.5"),
+        (("--irreversible", "--strength", "0.5"), "an edit of partial strength cannot be irreversible"),
         (("--mu", "-1"), "mu must not be negative"),
         (("--shift", "0", "--contraction", "0"), "contraction and shift must not both be 0"),
         (("--overshoot", "much"), "'much' is not a valid float"),
@@ -87,6 +89,56 @@ def test_few_shot_prototypes_without_a_data_set(refused: Callable[..., str]) -> 
     assert "there is no data set to make prototypes from yet" in line
 
 
+def test_a_reference_that_is_not_there(refused: Callable[..., str]) -> None:
+    assert "there is no data set 'nowhere'" in refused("--reference", "nowhere", code=4)
+    assert "'eval' has the role eval" in refused("--reference", "eval")
+
+
+def test_unlabelled_images_are_a_reference(
+    filed: Path, cli: Cli, shots: Path, tmp_path: Path
+) -> None:
+    """Images may lie anywhere; only their mean and second moment are used, and the certificate gains an estimate."""
+    images = sorted(shots.rglob("*.png"))[:8]
+    assert len(images) == 8
+    (tmp_path / "some" / "where" / "deep").mkdir(parents=True)
+    for number, path in enumerate(images):
+        folder = tmp_path / "some" / ("where/deep" if number % 2 else "")
+        (folder / f"{number}.png").write_bytes(path.read_bytes())
+    cli("dataset", "add", "street", tmp_path / "some", "--role", "reference", "--actor", "mona")
+    shown = cli(*PREPARE).out
+    assert f"reference: mean and second moment of {len(images)} images of street" in shown
+    assert "estimate from the reference images (no bound)" in shown
+    record = cli("request", "show", "1", "--json").json
+    assert record["projector"]["recipe"]["reference"]["settings"]["images"] == len(images)
+    assert cli("audit", "verify", "--json").json["ok"] is True
+
+
+def test_synonyms_that_are_moved_are_no_test_of_the_edit(filed: Path, cli: Cli) -> None:
+    tested = cli(*PREPARE, "--json").json["report"]["assessment"]["after"]["paraphrase"]["prompts"]
+    moved = cli(*PREPARE, "--with-synonyms", "--json").json
+    assert moved["report"]["assessment"]["after"]["paraphrase"]["prompts"] < tested
+    blocks = moved["projector"]["recipe"]["problem"]["image"]["blocks"]
+    assert (
+        sum(block["synonym"] is not None for block in blocks)
+        == tested - (moved["report"]["assessment"]["after"]["paraphrase"]["prompts"])
+    )
+
+
+def test_an_edit_for_a_statutory_basis_is_irreversible_unless_told_otherwise(
+    filed: Path, cli: Cli
+) -> None:
+    file = ("request", "file", "--forget", "cat", "--reason", "r", "--actor", "carla", "--basis")
+    cli(*file, "gdpr-17-1-a")
+    prepare = ("request", "prepare", "2", "--actor", "mona")
+    asked = cli(*prepare, "--json").json
+    assert asked["projector"]["recipe"]["hyperparameters"]["irreversible"] is True
+    assert asked["report"]["certificate"]["forgotten"]["excess"]["worst"] < 0.05
+    told = cli(*prepare, "--reversible", "--json").json
+    assert told["projector"]["recipe"]["hyperparameters"]["irreversible"] is False
+    plain = cli(*PREPARE, "--json").json  # on a ground that is not the law's
+    assert plain["projector"]["recipe"]["hyperparameters"]["irreversible"] is False
+
+
 def test_too_few_images_for_the_shots(stocked: Path, refused: Callable[..., str]) -> None:
     line = refused("--prototypes", "few-shot")
     assert re.search(r"has 2 image\(s\) of \w+ in \w+, too few for 16 shots; lower --shots", line)
@@ -95,13 +147,15 @@ def test_too_few_images_for_the_shots(stocked: Path, refused: Callable[..., str]
 
 
 def test_hyperparameters_arrive_in_the_recipe(filed: Path, cli: Cli) -> None:
-    given = {name: 0.5 + n / 100 for n, name in enumerate(HYPERPARAMETERS)}
+    given = {name: 0.5 + n / 100 for n, name in enumerate(HYPERPARAMETERS)} | {"anchors": 7}
     flags = [word for name, value in given.items() for word in (f"--{_flag(name)}", value)]
     record = cli(*PREPARE, "--strength", "0.75", *flags, "--json").json
     assert record["projector"]["recipe"]["hyperparameters"] == given | {
         "method": "redirect",
         "strength": 0.75,
         "both_sides": False,
+        "irreversible": False,
+        "synonyms": False,
     }
     other = cli(*PREPARE, "--strength", "0.75", *flags[:-1], "0.25", "--json").json
     assert other["projector"]["digest"] != record["projector"]["digest"]
@@ -116,9 +170,9 @@ def test_the_help_names_every_hyperparameter_and_its_default(cli: Cli) -> None:
     for name in HYPERPARAMETERS:
         assert f"--{_flag(name)} FLOAT" in text
     assert (
-        "Weight of retained rows (default: redirect 3, ccup 10, multimodal 0, nullspace 0)" in text
+        "Weight of retained rows (default: redirect 1, ccup 10, multimodal 0, nullspace 0)" in text
     )
-    assert "(default: redirect 1.15)" in text
+    assert "(default: redirect by what the fit sees)" in text
 
 
 def test_the_help_states_the_true_default_of_shots_and_seed(cli: Cli) -> None:
@@ -141,7 +195,7 @@ def test_every_method_can_be_prepared_and_says_what_it_was_fitted_on(
         assert f"mug everywhere with {method}, strength 1" in shown
         (seen[method],) = [line for line in shown.splitlines() if line.startswith("fitted on")]
         assert re.search(
-            r"rank \d+ of 128, condition .* predicted from text: \d+ of \d+ ret", shown
+            r"rank \d+ of 128, condition .*; \d+ of \d+ retained prompts no longer find", shown
         )
     assert seen["redirect"] == "fitted on text, few-shot from shots (2 a pair)"
     assert seen["ccup"] == seen["nullspace"] == "fitted on text"
