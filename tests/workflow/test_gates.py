@@ -54,12 +54,14 @@ from tests.workflow.helpers import (
 from tests.workflow.shop import Shop
 
 WHY = "the court does not wait for a better edit"
+WEAK = Recipe.of("redirect", contraction=0.05, shift=0.05)
+"""Goes all of a way that is too short to forget anything."""
 
 
 def weak(shop: Shop) -> int:
     """A request whose edit is too weak to forget anything."""
     number = shop.file(None, "cartoon")
-    prepare.prepare(shop.tools, "mona", number, None, Recipe.of("redirect", lambda_forget=1.0))
+    prepare.prepare(shop.tools, "mona", number, None, WEAK)
     return number
 
 
@@ -132,7 +134,7 @@ def test_an_override_is_in_event_and_tables_and_shown_for_ever(shop: Shop) -> No
 
 def test_an_override_stays_when_the_request_is_prepared_again(shop: Shop) -> None:
     number = overridden(shop)
-    prepare.prepare(shop.tools, "mona", number, None, Recipe.of("redirect", lambda_forget=1.0))
+    prepare.prepare(shop.tools, "mona", number, None, WEAK)
     with shop.ledger.read() as session:
         [entry] = request_record(find_request(session, number))["overrides"]
         page = render(request_document(session, find_request(session, number)))
@@ -183,7 +185,7 @@ def test_there_must_be_something_to_override(shop: Shop) -> None:
 
 def test_an_override_is_no_way_around_four_eyes(shop: Shop) -> None:
     number = shop.file(None, "cartoon")
-    prepare.prepare(shop.tools, "ada", number, None, Recipe.of("redirect", lambda_forget=1.0))
+    prepare.prepare(shop.tools, "ada", number, None, WEAK)
     with pytest.raises(RefusedError, match="four eyes"):
         requests.approve(shop.ledger, "ada", number, override=WHY)
     with pytest.raises(RefusedError, match="fails"):  # nor is the broken glass one around the gates

@@ -70,8 +70,8 @@ def test_the_same_preparation_gives_the_same_digests_and_one_run(shop: Shop) -> 
 def test_another_recipe_gives_another_digest(shop: Shop) -> None:
     number = shop.prepared()
     others = [Recipe.of("redirect", 0.5), Recipe.of("nullspace"), Recipe.of("ccup")]
-    # Neither the margin nor the overshoot changes this class's matrix; the recipe counts all the same.
-    weights = ({"mu": 0.5}, {"margin": 0.0}, {"overshoot": 1.3})
+    # Neither the scatter nor the overshoot changes this class's matrix; the recipe counts all the same.
+    weights = ({"mu": 0.5}, {"scatter": 0.0}, {"overshoot": 1.3})
     others.extend(Recipe.of("redirect", **chosen) for chosen in weights)
     for recipe in others:
         prepare.prepare(shop.tools, "mona", number, "eval", recipe)

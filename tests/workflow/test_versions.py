@@ -24,6 +24,7 @@ from governance.unlearning import composition
 from governance.unlearning.projector import digest_tensor
 from governance.unlearning.recipe import Recipe
 from governance.workflow import departures, prepare, publish, release, requests, versions
+from tests.policies import OPEN
 from tests.workflow.helpers import (
     actions,
     active,
@@ -142,6 +143,7 @@ def test_what_is_not_approved_or_applied_already_is_refused(shop: Shop) -> None:
 
 def test_together_they_must_leave_something(shop: Shop) -> None:
     domains = ("photo", "painting", "cartoon", "sketch")
+    gates(shop.ledger, OPEN)
     numbers = [shop.approved(None, domain) for domain in domains]
     before = dump(shop.ledger)
     with pytest.raises(InvalidInputError, match="everything"):
@@ -155,7 +157,7 @@ def test_a_composition_that_would_bring_a_request_back_is_refused(
     mug, cat = shop.approved("mug"), shop.approved("cat")
     versions.apply(shop.tools, "mona", [mug])
     before = dump(shop.ledger)
-    monkeypatch.setattr(composition.Composition, "residual", lambda *args: 0.5)
+    monkeypatch.setattr(composition.Composition, "residual", lambda *args: 0.7)
     with pytest.raises(RefusedError, match=f"request {mug} would come back"):
         versions.apply(shop.tools, "mona", [cat])
     assert dump(shop.ledger) == before
