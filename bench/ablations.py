@@ -109,7 +109,7 @@ def _variants() -> list[Variant]:
     return [
         Variant("default", {}),
         Variant("image side: the row fit that came before", {}, fit=image_side),
-        *(of_texts(f"{count} anchors", anchors=count) for count in (1, 3)),
+        *(of_texts(f"{count} anchor{'s' * (count > 1)}", anchors=count) for count in (1, 3)),
         *(of_texts(f"{count} anchors", True, anchors=count) for count in (5, 10, 40)),
         of_texts("all retained texts as anchor", True, anchors=10**6),
         of_texts("no room terms: λf and μ the same for any number", forget_room=0.0, mu_room=0.0),

@@ -145,3 +145,38 @@ def test_an_edited_text_tower_says_other_prompts_and_fits_the_same_rows() -> Non
     bare = PromptBank(replace(labels, synonyms={}), rows, rows.clone())
     torch.testing.assert_close(bare.edited(quarter).scores, expected)
     assert len(bare.edited(quarter).paraphrases) == 0
+
+
+def spoken() -> PromptBank:
+    labels = LabelSpace(("dog", "cat"), synonyms={"dog": ("hound", "puppy"), "cat": ("kitten",)})
+    rows = torch.eye(2, 4, dtype=torch.float64)
+    count = len(labels.paraphrases)
+    numbered = torch.arange(count, dtype=torch.float64).unsqueeze(1).repeat(1, 4)
+    return PromptBank(labels, rows, rows, numbered)
+
+
+def test_synonyms_that_a_fit_moved_are_left_out_with_their_rows() -> None:
+    bank = spoken()
+    left = bank.without_synonyms(["dog"])
+    assert left.labels.synonyms == {"cat": ("kitten",)}
+    kept = [prompt for _, prompt in left.labels.paraphrases]
+    assert kept == [
+        prompt
+        for _, prompt in bank.labels.paraphrases
+        if "hound" not in prompt and "puppy" not in prompt
+    ]
+    before = {
+        said: float(row[0])
+        for said, row in zip(bank.labels.paraphrases, bank.paraphrases, strict=True)
+    }
+    for said, row in zip(left.labels.paraphrases, left.paraphrases, strict=True):
+        assert float(row[0]) == before[said]
+    assert torch.equal(left.rows, bank.rows)
+
+
+def test_without_synonyms_of_its_own_a_class_leaves_the_bank_as_it_is() -> None:
+    bank = spoken()
+    assert bank.without_synonyms([]) is bank
+    assert bank.without_synonyms(["cow"]) is bank
+    bare = PromptBank(bank.labels, bank.rows, bank.scores)
+    assert bare.without_synonyms(["dog"]) is bare

@@ -54,6 +54,8 @@ from tests.workflow.helpers import (
 from tests.workflow.shop import Shop
 
 WHY = "the court does not wait for a better edit"
+WEAK = Recipe.of("redirect", contraction=0.05, shift=0.05)
+"""Goes all of a way that is too short to forget anything."""
 
 
 WEAK = Recipe.of("redirect", contraction=0.1, shift=0.1)

@@ -17,6 +17,7 @@ from governance.unlearning.metrics.scores import (
     linear_cka,
     probabilities,
     representation_score,
+    turning,
 )
 
 
@@ -99,3 +100,11 @@ def test_jensen_shannon_agrees_with_scipy() -> None:
 def test_probabilities_are_the_softmax_of_scaled_cosines() -> None:
     found = probabilities(torch.tensor([[1.0, 0.0]]), torch.eye(2), scale=math.log(3))
     assert found.tolist() == [pytest.approx([0.75, 0.25])]
+
+
+def test_turning_by_hand() -> None:
+    """One image stays, one turns by 60°, one right round: 1 − (1 + .5 − 1) / 3."""
+    before = torch.tensor([[1.0, 0.0]] * 3)
+    after = torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)], [-1.0, 0.0]])
+    assert turning(before, after) == pytest.approx(1 - 0.5 / 3)
+    assert turning(before, before) == 0
