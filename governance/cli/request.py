@@ -29,7 +29,7 @@ from governance.cli.show import (
     request_of,
 )
 from governance.paging import Page
-from governance.reports.words import describe_capacity
+from governance.reports.words import describe_capacity, describe_certificate
 from governance.states import Basis, State
 
 _BASES = [basis.value for basis in Basis]
@@ -211,6 +211,8 @@ def show(invocation: Invocation, number: int) -> None:
         print_request(record)
         if report is not None:
             click.echo(describe_capacity(report["capacity"]))
+            for line in describe_certificate(report):
+                click.echo(line)
             print_report(report)
             print_gates(gates, report["strength"])
 
