@@ -29,7 +29,7 @@ from governance.unlearning.texts import TextSide, fit_texts
 RECIPE_FORMAT = 2
 """Form of the recipes of projectors and versions; format 1 was fitted on the image side only."""
 
-RESIDUAL_FLOOR = 0.6
+RESIDUAL_FLOOR = 0.75
 """Smallest tolerance that is recorded: among hundreds of requests each has less room and goes less far."""
 
 MAX_RESIDUAL = 0.9

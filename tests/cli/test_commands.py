@@ -85,7 +85,7 @@ def test_prepare_and_show_print_the_verdict_and_a_short_table(filed: Path, cli: 
         assert report["verdict"] in " ".join(text.split())
         assert "; 0 of 45 retained prompts no longer find themselves" in text
         assert "certified: for every image a forgotten prompt scores at most 0.0" in text
-        assert "images turn by 0.0" in text
+        assert "images turn by 0.1" in text
         rows = [line for line in text.splitlines() if line.startswith("Linear probe (AUC)")]
         sides = (report["assessment"][view] for view in ("before", "after", "control"))
         assert [row.split()[3:] for row in rows] == [

@@ -95,7 +95,7 @@ def test_prototypes_of_another_request_are_not_its_own() -> None:
 
 def test_tolerance_has_a_floor_and_doubles_beyond_it() -> None:
     assert tolerance(0.0) == tolerance(RESIDUAL_FLOOR / 2) == RESIDUAL_FLOOR
-    assert tolerance(0.3) == pytest.approx(0.6)
+    assert tolerance(0.4) == pytest.approx(0.8)
     assert tolerance(0.46) == tolerance(1.0) == MAX_RESIDUAL < 1
 
 

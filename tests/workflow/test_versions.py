@@ -158,7 +158,7 @@ def test_a_composition_that_would_bring_a_request_back_is_refused(
     mug, cat = shop.approved("mug"), shop.approved("cat")
     versions.apply(shop.tools, "mona", [mug])
     before = dump(shop.ledger)
-    monkeypatch.setattr(composition.Composition, "residual", lambda *args: 0.7)
+    monkeypatch.setattr(composition.Composition, "residual", lambda *args: 0.8)
     with pytest.raises(RefusedError, match=f"request {mug} would come back"):
         versions.apply(shop.tools, "mona", [cat])
     assert dump(shop.ledger) == before
