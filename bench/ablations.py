@@ -16,7 +16,7 @@ from bench.real import everywhere, generic_of
 from bench.real_data import RealData, bank_of, largest, read_all
 from bench.real_scoring import RealScorer
 from bench.scoring import Figures, Scorer, means, scorer_of
-from bench.variants import image_side
+from bench.variants import detected_only, image_side, zeroed
 from governance.errors import NotFoundError
 from governance.unlearning.bank import PromptBank
 from governance.unlearning.composition import Edit, compose
@@ -119,6 +119,8 @@ def _variants() -> list[Variant]:
         Variant("μ × 10", {"mu": 10 * ridge, "mu_room": 10 * DEFAULT.mu_room}),
         Variant("μ / 10", {"mu": ridge / 10, "mu_room": DEFAULT.mu_room / 10}),
         of_texts("irreversible", irreversible=True),
+        Variant("singular by zeroing", {}, (EVERYWHERE,), texts, True, zeroed),
+        Variant("detected images only", {}, (EVERYWHERE,), texts, True, detected_only),
         Variant("strength 0.9", {"strength": 0.9}),
         *(Variant(f"λ of images {v:g}", {"lambda_image": v}, local) for v in (1.0, 3.0, 30.0)),
         *(Variant(f"μ of images {v:g}", {"mu_image": v}, local) for v in (1.0, 30.0)),
