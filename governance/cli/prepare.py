@@ -7,6 +7,7 @@ import click
 from governance.cli.context import NUMBER, Invocation, common, dataset_option, pass_invocation
 from governance.cli.show import print_gates, print_report, request_of
 from governance.reports.words import (
+    describe_assumption,
     describe_capacity,
     describe_certificate,
     describe_prototypes,
@@ -188,6 +189,8 @@ def _print_measured(invocation: Invocation, number: int, report_id: int, title: 
         click.echo(f"fitted on {describe_prototypes(projector['recipe']['prototypes'])}")
         if projector["recipe"].get("reference"):
             click.echo(describe_reference(projector["recipe"]["reference"]))
+        if (assumed := describe_assumption(projector["recipe"])) is not None:
+            click.echo(assumed)
         click.echo(describe_reversal(settings))
         click.echo(describe_capacity(used))
         for line in describe_certificate(report):

@@ -23,7 +23,12 @@ from governance.reports.chart import (
     targets_of,
 )
 from governance.reports.leakage import leakage
-from governance.reports.words import describe_approvals, describe_certificate, describe_prototypes
+from governance.reports.words import (
+    describe_approvals,
+    describe_assumption,
+    describe_certificate,
+    describe_prototypes,
+)
 from governance.unlearning.gates import describe
 from governance.unlearning.targets import Target
 from governance.unlearning.words import percent
@@ -394,6 +399,7 @@ def _request(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
         "approvals_text": describe_approvals(request["approvals"]),
         "method_text": METHODS.get(recipe["hyperparameters"]["method"]) if recipe else None,
         "fitted_on": describe_prototypes(recipe["prototypes"]) if recipe else None,
+        "assumed": describe_assumption(recipe) if recipe else None,
         "saw_images": any(p["kind"] == "few-shot" for p in recipe.get("prototypes", ())),
         "residual": _residual(request["id"], document),
         "decisions": decisions,

@@ -27,6 +27,18 @@ def describe_reference(reference: Mapping[str, Any]) -> str:
     )
 
 
+def describe_assumption(recipe: Mapping[str, Any]) -> str | None:
+    """What a fit that depends on the image took for images, where it saw none; nothing for other recipes."""
+    blocks = (recipe.get("problem") or {}).get("image", {}).get("blocks", ())
+    images = any("rows" in chosen for chosen in recipe["prototypes"])
+    if images or recipe.get("reference") or all(block["side"] != "images" for block in blocks):
+        return None
+    return (
+        "assumed: images of a domain lie where its prompts do; a data set with the role reference, or few-shot "
+        "prototypes, would tell how far they lie from them"
+    )
+
+
 def describe_certificate(report: Mapping[str, Any]) -> list[str]:
     """What holds for every image, and what cannot be certified; nothing for a report that is older."""
     found = report.get("certificate")

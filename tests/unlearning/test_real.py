@@ -159,3 +159,18 @@ def test_a_class_in_any_domain(
     assert after[0] <= 0.07
     assert after[1] >= 0.955
     assert after[2] >= 0.87
+
+
+def test_classes_that_a_fit_never_mentions_stay(imagenet: RealData, real: Path) -> None:
+    """Caltech's bank, scored on ImageNet's classes that are no near synonym (text cosine below .85) of what goes."""
+    caltech = read_real(real / "caltech43.npz")
+    bank, before = bank_of(caltech, with_domains=False), right(imagenet)
+    changes = []
+    for number, name in enumerate(caltech.labels.names):
+        P = compose(bank, [Edit((Target(name, None),), Recipe())]).projector
+        near = imagenet.labels.text @ caltech.labels.text[number] >= 0.85
+        others = ~near[imagenet.labels.label]
+        changes.append(share(right(imagenet, P), others) - share(before, others))
+    print(f"mean {sum(changes) / len(changes):+.4f}, worst {min(changes):+.4f}")
+    assert sum(changes) / len(changes) >= -0.002
+    assert min(changes) >= -0.01
