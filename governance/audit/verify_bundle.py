@@ -3083,7 +3083,7 @@ class Certificate:
         self.depends = len(lost) < len(blocks)
         each = 2 * len(b) * width + (0 if moment is None else width**2)
         self.sampled = (len(self.retained) + 2 * len(lost)) * each > WORK // 4
-        few = max(FEWEST, WORK // 4 // each // 3)
+        few = max(FEWEST, WORK // 4 // max(1, each) // 3)
         texts, rows = self._some(len(lost), few, seed), self._some(len(self.retained), few, seed)
         turned = Factors(b, [list(column) for column in zip(*a)])
         self.excess: Dict[int, float] = {}

@@ -26,6 +26,7 @@ CASES: dict[str, list[Edit]] = {
         Edit((Target("c0", None), Target("c2", None)), Recipe()),
         Edit((Target("c1", "sketch"),), Recipe(strength=0.5)),
     ],
+    "nothing": [],
     "a method of the papers": [Edit((Target("c0", None),), Recipe.of("nullspace"))],
 }
 
