@@ -3059,7 +3059,7 @@ class Certificate:
     """The certificate of an edit, computed again.
 
     Attributes:
-        sampled: whether only some of the texts were looked at, because all take too long.
+        sampled: whether only some of the texts were looked at, since all take too long.
     """
 
     def __init__(
