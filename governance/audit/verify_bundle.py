@@ -3164,8 +3164,8 @@ class Certificate:
         if self.sampled:  # of the median a sample says nothing
             beyond = worst(values) - summary["worst"]
             return (beyond if worst is max else -beyond) > ROUNDED
-        ordered, middle = sorted(values), len(values) // 2
-        median = (ordered[middle] + ordered[-1 - middle]) / 2
+        ranked, middle = sorted(values), len(values) // 2
+        median = (ranked[middle] + ranked[-1 - middle]) / 2
         return (
             abs(median - summary["median"]) > ROUNDED
             or abs(worst(values) - summary["worst"]) > ROUNDED
