@@ -161,6 +161,10 @@ def prepare(
     prototypes = make_prototypes(tools, task.base, task.bank, task.targets, wanted, shots)
     reference = make_reference(tools, task.base, unlabelled)
     edit = Edit(task.targets, recipe, prototypes, reference)
+    if recipe.irreversible and not _can_be_irreversible(edit):
+        raise InvalidInputError(
+            "--irreversible is for what is forgotten everywhere; nothing of this request is"
+        )
     fitted = None
     if decide and kind.basis in STATUTORY and _can_be_irreversible(edit):
         attempt = _fit(tools, task, replace(edit, recipe=replace(recipe, irreversible=True)))
