@@ -145,7 +145,7 @@ class Composition:
         blocks: what each column of A is.
         way: how far each block's row was to go, k.
         left: and how much of that is left undone, k.
-        texts: the text side, for the certificate.
+        texts: the solved text side.
         tower: the edit of the text tower, None if only images are edited.
     """
 
@@ -154,7 +154,7 @@ class Composition:
     way: Tensor
     left: Tensor
     texts: TextSide
-    tower: "TowerSide | None" = None
+    tower: "RowFit | None" = None
 
     @property
     def text(self) -> Projector | None:
@@ -180,8 +180,8 @@ class Composition:
 
 
 @dataclass(frozen=True)
-class TowerSide:
-    """The edit of the text tower: its matrix, what each column is, the way of each row and what is left of it."""
+class RowFit:
+    """A solved row fit: its matrix, what each column is, the way of each row and what is left of it."""
 
     projector: Projector
     blocks: tuple[Block, ...]
@@ -280,7 +280,7 @@ def _fit_rows(
     owners: Mapping[int, Recipe],
     visual: Sequence[Prototypes],
     edits: Sequence[Edit],
-) -> TowerSide:
+) -> RowFit:
     """The papers' methods: forgotten rows to zero, retained ones held where a request holds them."""
     places = {pair: number for number, pair in enumerate(bank.pairs)}
     rows = torch.cat([bank.rows, *(chosen.rows for chosen in visual)])
@@ -302,16 +302,14 @@ def _fit_rows(
     return _side(projector, [blocks[n] for n in lost], forget, goals)
 
 
-def _side(
-    projector: Projector, blocks: Sequence[Block], forget: Tensor, goals: Tensor
-) -> TowerSide:
+def _side(projector: Projector, blocks: Sequence[Block], forget: Tensor, goals: Tensor) -> RowFit:
     """A solved row fit, with the way of each row and what is left of it; one that needed nothing has no blocks."""
     if projector.a.shape[1] == 0:
         nothing = torch.zeros(0, dtype=torch.float64)
-        return TowerSide(projector, (), nothing, nothing)
+        return RowFit(projector, (), nothing, nothing)
     way = torch.linalg.vector_norm(forget - goals, dim=1)
     left = torch.linalg.vector_norm(projector.apply(forget) - goals, dim=1)
-    return TowerSide(projector, tuple(blocks), way, left)
+    return RowFit(projector, tuple(blocks), way, left)
 
 
 TOWER = Recipe.of(Method.CCUP)
@@ -323,7 +321,7 @@ held.
 """
 
 
-def _tower(bank: PromptBank, edits: Sequence[Edit]) -> TowerSide | None:
+def _tower(bank: PromptBank, edits: Sequence[Edit]) -> RowFit | None:
     """The matrix of the text features for the requests that edit both sides."""
     if not edits:
         return None

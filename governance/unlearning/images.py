@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from governance.errors import InvalidInputError
 from governance.unlearning.anchors import Fate, sink_class
 from governance.unlearning.bank import Pair, PromptBank, unit
-from governance.unlearning.projector import Projector
+from governance.unlearning.projector import Projector, cholesky
 from governance.unlearning.prototypes import Prototypes, Reference
 from governance.unlearning.recipe import Recipe
 
@@ -133,9 +132,7 @@ def fit_images(
     default = MU_IMAGES if prototypes else MU_TEXTS
     ridge = max(recipe.mu_image or default for recipe in recipes) * len(rows) / bank.dimension
     normal.diagonal().add_(ridge)
-    factor, failed = torch.linalg.cholesky_ex(normal)
-    if failed or not torch.isfinite(factor).all():
-        raise InvalidInputError("these weights are too far apart to solve for; raise mu-image")
+    factor = cholesky(normal, "these weights are too far apart to solve for; raise mu-image")
     a = torch.cholesky_solve((rows.T * weights)[:, affected], factor).contiguous()
     changing = [identities[n] for n in affected]
     seen = _seen(identities)

@@ -141,13 +141,30 @@ def coefficients(
     weighted = forget.T * weights
     normal = weighted @ forget + (retain.T * retain_weights) @ retain
     normal.diagonal().add_(mu)
-    factor, failed = torch.linalg.cholesky_ex(normal)
+    return torch.cholesky_solve(weighted, cholesky(normal)).contiguous(), normal
+
+
+TOO_FAR_APART = (
+    "these weights are too far apart to solve for in float64; raise mu, or lower lambda-forget or "
+    "lambda-retain"
+)
+
+
+def cholesky(matrix: Tensor, refusal: str = TOO_FAR_APART) -> Tensor:
+    """The lower factor of a positive definite matrix.
+
+    Args:
+        matrix: d × d, float64.
+        refusal: what the user reads where it is not definite enough.
+
+    Raises:
+        InvalidInputError: the matrix is numerically singular.
+    """
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed or not torch.isfinite(factor).all():
-        raise InvalidInputError(
-            "these weights are too far apart to solve for in float64; raise mu, or lower "
-            "lambda-forget or lambda-retain"
-        )
-    return torch.cholesky_solve(weighted, factor).contiguous(), normal
+        raise InvalidInputError(refusal)
+    return factor
 
 
 def _limit(forget: Tensor, goals: Tensor, weights: Tensor) -> Projector:

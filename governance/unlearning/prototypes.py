@@ -146,16 +146,23 @@ def scatter_of(features: Tensor, pairs: Sequence[Pair]) -> Tensor | None:
         features: n × d image embeddings, any length.
         pairs: the pair of each.
     """
-    distinct = tuple(dict.fromkeys(pairs))
+    distinct, places, scaled, sums = _sums(features, pairs)
     if len(distinct) == len(pairs):
         return None
-    number = {pair: place for place, pair in enumerate(distinct)}
-    places = torch.tensor([number[pair] for pair in pairs])
-    scaled = unit(features)
-    sums = scaled.new_zeros(len(distinct), scaled.shape[1]).index_add_(0, places, scaled)
     counts = torch.bincount(places, minlength=len(distinct)).unsqueeze(1)
     around = scaled - (sums / counts)[places]
     return around.T @ around / len(around)
+
+
+def _sums(
+    features: Tensor, pairs: Sequence[Pair]
+) -> tuple[tuple[Pair, ...], Tensor, Tensor, Tensor]:
+    """The distinct pairs, the number of each image's pair among them, the unit images, and their sum by pair."""
+    distinct = tuple(dict.fromkeys(pairs))
+    number = {pair: place for place, pair in enumerate(distinct)}
+    places, scaled = torch.tensor([number[pair] for pair in pairs]), unit(features)
+    sums = scaled.new_zeros(len(distinct), scaled.shape[1]).index_add_(0, places, scaled)
+    return distinct, places, scaled, sums
 
 
 def mean_rows(features: Tensor, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], Tensor]:
@@ -168,11 +175,7 @@ def mean_rows(features: Tensor, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...]
     Returns:
         The m distinct pairs in their order of appearance, and m × d float64 unit rows.
     """
-    distinct = tuple(dict.fromkeys(pairs))
-    scaled = unit(features)
-    number = {pair: place for place, pair in enumerate(distinct)}
-    places = torch.tensor([number[pair] for pair in pairs])
-    sums = scaled.new_zeros(len(distinct), scaled.shape[1]).index_add_(0, places, scaled)
+    distinct, _, _, sums = _sums(features, pairs)
     return distinct, unit(sums)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from governance.errors import InvalidInputError
 from governance.unlearning.anchors import Fate, nearest_retained
 from governance.unlearning.bank import Pair, PromptBank
+from governance.unlearning.projector import cholesky
 from governance.unlearning.recipe import Recipe
 
 EXACT = 1e9
@@ -184,24 +185,13 @@ def _problem(
 def _solve(u: Tensor, weights: Tensor, normal: Tensor) -> tuple[Tensor, float]:
     """B, k × d, and a condition number: by k × k, or by d × d where that is smaller and exact enough."""
     if len(u) <= u.shape[1] or bool((weights >= EXACT).any()):
-        dual = torch.cholesky_solve(u.T, _cholesky(normal)).T
+        dual = torch.cholesky_solve(u.T, cholesky(normal)).T
         inner = u @ dual.T
         inner.diagonal().add_(1 / weights)
-        b = torch.cholesky_solve(dual, _cholesky((inner + inner.T) / 2))
+        b = torch.cholesky_solve(dual, cholesky((inner + inner.T) / 2))
         solved = normal
     else:
         solved = normal + (u.T * weights) @ u
-        b = torch.cholesky_solve(u.T * weights, _cholesky(solved)).T
+        b = torch.cholesky_solve(u.T * weights, cholesky(solved)).T
     eigenvalues = torch.linalg.eigvalsh(solved)
     return b.contiguous(), float(eigenvalues[-1] / eigenvalues[0])
-
-
-def _cholesky(matrix: Tensor) -> Tensor:
-    factor: Tensor
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    if failed or not torch.isfinite(factor).all():
-        raise InvalidInputError(
-            "these weights are too far apart to solve for in float64; raise mu, or lower "
-            "lambda-forget or lambda-retain"
-        )
-    return factor

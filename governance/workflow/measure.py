@@ -194,11 +194,11 @@ def certified_images(
     if not chosen:
         return None
     places = [anchors[samples.labels[n]] for n in chosen]
-    difference = torch.from_numpy(forgotten.texts - forgotten.anchors)[places]
+    difference = torch.from_numpy(forgotten.texts - forgotten.anchors)
     kept = [c not in anchors for c in bank.labels.classes]
     edited = solved.projector.apply(unit(samples.features[chosen]))
     transposed = Projector(solved.projector.b.T, solved.projector.a.T, 1.0)
-    excess = torch.linalg.vector_norm(transposed.apply(difference), dim=1)
+    excess = torch.linalg.vector_norm(transposed.apply(difference), dim=1)[places]
     anchor = (edited * torch.from_numpy(forgotten.anchors)[places]).sum(dim=1)
     lead = (edited @ bank.plain_scores[kept].T).max(dim=1).values - anchor
     return {
