@@ -143,10 +143,8 @@ def certificate_of(
         bank: what it was fitted to.
         images: g × d unlabelled unit rows, of which the estimates use the second moment.
     """
-    labels, projector = bank.labels, composition.projector
-    prompts = Prompts(
-        labels.classes, labels.domains, bank.scores.numpy(), bank.paraphrases.numpy(), ()
-    )
+    projector = composition.projector
+    prompts = Prompts.of(bank.labels, bank.scores.numpy(), bank.paraphrases.numpy())
     found = certificate(
         prompts,
         [block.to_dict() for block in composition.blocks],

@@ -122,11 +122,8 @@ def _prompts(model: Model, arrays: Mapping[str, Array]) -> "Prompts":
     from governance.unlearning.certificate import Prompts
 
     labels = LabelSpace.from_dict(model.labels)
-    paraphrases = _rows(arrays[model.bank_paraphrases])
-    return Prompts(
-        labels.classes, labels.domains, _rows(arrays[model.bank_scores]), paraphrases,
-        labels.paraphrases if len(paraphrases) else (),
-    )  # fmt: skip
+    scores, words = (_rows(arrays[d]) for d in (model.bank_scores, model.bank_paraphrases))
+    return Prompts.of(labels, scores, words)
 
 
 def _rows(array: Array) -> "Rows":

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from governance.unlearning.labels import LabelSpace
+
 Rows = npt.NDArray[np.float64]
 
 DIGITS = 6
@@ -45,6 +47,12 @@ class Prompts:
     scores: Rows
     paraphrases: Rows
     wordings: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, labels: LabelSpace, scores: Rows, paraphrases: Rows) -> "Prompts":
+        """The prompts of a label space; a bank that nobody evaluates with has no paraphrase."""
+        wordings = labels.paraphrases if len(paraphrases) else ()
+        return cls(labels.classes, labels.domains, scores, paraphrases, wordings)
 
 
 @dataclass(frozen=True)

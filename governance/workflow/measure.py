@@ -90,13 +90,25 @@ def read_eval_set(dataset: Dataset) -> EvalSet:
     )
 
 
-def read_members(session: Session, requests: Sequence[Request]) -> list[Member]:
-    """Requests with their newest projectors; all of them have one."""
-    return [read_member(session, request.id, _newest(request)) for request in requests]
+def read_members(
+    session: Session, requests: Sequence[Request], measured: bool = True
+) -> list[Member]:
+    """Requests with their newest projectors; all of them have one. `measured` as in `read_member`."""
+    return [read_member(session, request.id, _newest(request), measured) for request in requests]
 
 
-def read_member(session: Session, request_id: int, projector: ProjectorRecord) -> Member:
-    """One request with a given projector."""
+def read_member(
+    session: Session, request_id: int, projector: ProjectorRecord, measured: bool = True
+) -> Member:
+    """One request with a given projector.
+
+    Args:
+        session: where to read.
+        request_id: the request.
+        projector: its projector.
+        measured: read what its reports found, too, which only measuring a version needs.
+    """
+    reports = projector.reports if measured else ()
     return Member(
         request_id,
         projector.id,
@@ -104,7 +116,7 @@ def read_member(session: Session, request_id: int, projector: ProjectorRecord) -
         projector.tolerance,
         arrays.load_edit(session, projector),
         projector.report.dataset_id,
-        {r.dataset_id: load_json(r.content)["after"]["forget_accuracy"] for r in projector.reports},
+        {r.dataset_id: load_json(r.content)["after"]["forget_accuracy"] for r in reports},
     )
 
 
@@ -161,11 +173,7 @@ class Solved:
 
     def prompts(self, bank: PromptBank) -> Prompts:
         """The prompts that its certificate is about."""
-        labels = bank.labels
-        return Prompts(
-            labels.classes, labels.domains, bank.scores.numpy(), bank.paraphrases.numpy(),
-            labels.paraphrases if len(bank.paraphrases) else (),
-        )  # fmt: skip
+        return Prompts.of(bank.labels, bank.scores.numpy(), bank.paraphrases.numpy())
 
     def certificate(self, bank: PromptBank) -> dict[str, Any]:
         """What holds of it for every image."""

@@ -352,7 +352,11 @@ def _read_task(session: Session, request: Request, dataset: str | None) -> Task:
     others = [o for o in active_requests(session, request.model) if o.id != request.id]
     measured = read_eval_set(find_dataset(session, dataset))
     task = read_task(
-        session, request, read_members(session, others), measured, read_guards(session)
+        session,
+        request,
+        read_members(session, others, measured=False),
+        measured,
+        read_guards(session),
     )
     # Checked here, before prototypes are synthesised, which can take minutes.
     check_targets_measured(
